@@ -98,13 +98,14 @@ function shown(plugin, change) {
 
 // The canary as a race: requests so far, and two figures against their limits.
 function race(canary) {
-  const left = canary.seconds_left === null
+  const left = canary.fleet?.is_ready ? 'it may serve, and waits for the other servers' : canary.seconds_left === null
     ? canary.new.requests >= canary.wanted ? 'it looks worse, perhaps by chance: more requests decide' : 'waits for requests'
     : `about ${time(canary.seconds_left)} to the verdict`;
   const against = (label, value, limit, detail) => el('div', {}, el('dt', {}, label), el('dd', {},
     el('meter', { min: 0, max: 2 * limit, high: limit, optimum: 0, value: Math.min(value ?? 0, 2 * limit), 'aria-label': label }),
     ` ${ratio(value)} of at most ${limit} × `, el('small', {}, detail)));
   const rates = `${canary.new.failures} of ${count(canary.new.requests)}, before ${canary.old.failures} of ${count(canary.old.requests)}`;
+  const others = canary.fleet && el('p', { class: 'small' }, `Decided with other servers: the requests of ${canary.fleet.others} of them are counted here, too.`);
   return el('section', { class: 'race', 'aria-label': `Canary in ${canary.pipeline}` },
     el('h3', {}, `Canary in ${canary.pipeline}: ${percent(canary.share, 0)} of the requests for ${time(canary.seconds)}`),
     el('dl', {},
@@ -112,6 +113,6 @@ function race(canary) {
         'aria-label': 'Requests of the new version' }), ` ${count(canary.new.requests)} of ${count(canary.wanted)} `, el('small', {}, left))),
       canary.failure_ratio === null && canary.new.failures > 0
         ? el('div', {}, el('dt', {}, 'Failures'), el('dd', {}, `${count(canary.new.failures)}, none before: there is no ratio. `, el('small', {}, rates)))
-        : against('Failures', canary.failure_ratio, canary.failure_factor, rates),
-      against('High-water mark (p99)', canary.p99_ratio, canary.memory_factor, `${bytes(canary.new.p99)}, before ${bytes(canary.old.p99)}`)));
+        : against('Failures (odds)', canary.failure_ratio, canary.failure_factor, rates),
+      against('High-water mark (p99)', canary.p99_ratio, canary.memory_factor, `${bytes(canary.new.p99)}, before ${bytes(canary.old.p99)}`)), others);
 }

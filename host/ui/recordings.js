@@ -4,6 +4,7 @@ import { call, get, segment } from '/console/api.js';
 import { badge } from '/console/charts.js';
 import { copyable, el, keep, problem, table } from '/console/dom.js';
 import { bytes } from '/console/format.js';
+import { retention } from '/console/retention.js';
 
 // Recordings and reports are files: the server reads them again for each question, so they are asked for less often than figures.
 const PAUSE = 10_000;
@@ -117,7 +118,18 @@ function drawnReport({ name, time, error, conclusion, leaks: found, plugin, roun
       for (const [file, alt] of [['growth.svg', 'Growth of memory over requests'], ['flame.svg', 'Flame graph of the allocations']]) {
         place.append(await chart(name, file, alt));
       }
+      place.append(await chain(name));
     } }, 'Show the charts'), place);
+}
+
+// What holds the survivors of a report.
+async function chain(name) {
+  try {
+    const text = await (await call('GET', `/v1/leaks/${segment(name)}/retention.dot`)).text();
+    return el('section', { 'aria-label': `What holds the memory of ${name}` }, el('h4', {}, 'What holds the memory'), retention(text));
+  } catch (error) {
+    return error.status === 404 ? el('p', { class: 'small' }, 'The report has no retention.dot.') : problem(error);
+  }
 }
 
 // An image of a report. As an image it runs no scripts.

@@ -94,7 +94,9 @@ build_javascript() {
     install_node_tools
     # Only the output streams of WASI are kept, so that `console.log` reaches the host's log. wasi:http must be disabled
     # because the host does not provide it.
-    (cd "$examples/javascript" && "$tools/javascript/node_modules/.bin/componentize-js" preprocess.js \
+    # Built from a copy, next to which the SDK is.
+    cp "$examples"/javascript/*.js "$repository/plugins/sdk-javascript/plimsoll.js" "$work/"
+    (cd "$work" && "$tools/javascript/node_modules/.bin/componentize-js" preprocess.js \
         --wit "$repository/wit" --world-name preprocessor \
         --disable http fetch-event random clocks --out "$work/js-preprocess.wasm")
     describe "$work/js-preprocess.wasm" "PGM and PPM scans to a grey tensor, in JavaScript"
@@ -106,7 +108,7 @@ build_python() {
     need_python
     install_python_tools
     # Built from a copy, because importing a module writes its bytecode next to it.
-    cp "$examples/python/postprocess.py" "$work/"
+    cp -r "$examples/python/postprocess.py" "$repository/plugins/sdk-python/plimsoll_sdk" "$work/"
     # VIRTUAL_ENV excludes the packages of other environments.
     VIRTUAL_ENV="$tools/python" "$tools/python/bin/componentize-py" --quiet \
         --wit-path "$repository/wit" --world plimsoll:stage/postprocessor \

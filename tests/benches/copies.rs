@@ -11,7 +11,7 @@ use std::time::Duration;
 use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
-use plimsoll_tests::guests_config;
+use plimsoll_tests::{guest, guests_config};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -35,6 +35,13 @@ fn main() {
             let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
             table.row(&[boundary], &[copies(less.0, more.0), copies(less.1, more.1)]);
         }
+        // Three steps that take the tensor and hand it on under another name, as branches do with a picture.
+        let app = bench::app(&steps()).await;
+        let pipeline = app.pipeline("p").expect("configured");
+        let [less, more] = [measured_steps(&pipeline, STEP).await, measured_steps(&pipeline, 2 * STEP).await];
+        let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
+        let what = "a body into a tensor that three steps get";
+        table.row(&[what], &[copies(less.0, more.0), copies(less.1, more.1)]);
         table.end("copies of the payload, computed from the bytes that 4 MiB more of payload need");
     });
 }
@@ -62,4 +69,37 @@ async fn measured(pipeline: &Pipeline, bytes: usize) -> [(u64, u64); 3] {
     assert!(reply.body == body, "the reply differs from the body");
     let marks: Vec<u64> = log.reports().iter().map(|stage| stage.usage.high_water).collect();
     [(preprocess, marks[0]), (infer, marks[1]), (postprocess, marks[2])]
+}
+
+/// A pipeline whose steps `a`, `b` and `c` get the tensor of preprocessing.
+fn steps() -> String {
+    let plugins = ["tester", "transformer", "noop-postprocess"];
+    let plugins = plugins.map(|name| format!("[plugins.{name}]\nfile = {:?}\n", guest(name)));
+    let step = |name: &str| {
+        format!(
+            "{{ name = \"{name}\", kind = \"transform\", plugin = \"transformer\", from = [\"in\"], config = {{ rename = \"{name}\" }} }},\n"
+        )
+    };
+    format!(
+        "{}[pipelines.p]\nsteps = [\n{{ name = \"in\", kind = \"preprocess\", plugin = \"tester\" }},\n{}{}{}{{ name = \"out\", kind = \
+         \"postprocess\", plugin = \"noop-postprocess\", from = [\"a\", \"b\", \"c\"] }}]\n",
+        plugins.concat(),
+        step("a"),
+        step("b"),
+        step("c"),
+    )
+}
+
+/// For a whole request: bytes that the host allocated, and the highest mark of the steps after preprocessing.
+async fn measured_steps(pipeline: &Pipeline, bytes: usize) -> (u64, u64) {
+    let request =
+        Request { id: String::new(), content_type: None, parameters: vec![("do".to_owned(), "carry".to_owned())] };
+    let body = vec![7; bytes];
+    let mut log = RunLog::new(Duration::from_secs(60));
+    let chip = pipeline.select(&pipeline.default_chip).expect("configured");
+    let before = dhat::HeapStats::get().total_bytes;
+    pipeline.run(chip, &mut log, &request, &body).await.map_err(|failed| failed.error).expect("a reply");
+    let allocated = dhat::HeapStats::get().total_bytes - before;
+    let marks = log.reports().iter().skip(1).map(|stage| stage.usage.high_water);
+    (allocated, marks.max().expect("stages"))
 }

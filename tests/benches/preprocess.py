@@ -22,6 +22,8 @@ from PIL import Image, ImageOps
 SIDE = 224
 MEAN = numpy.array([0.485, 0.456, 0.406], dtype=numpy.float32)
 DEVIATION = numpy.array([0.229, 0.224, 0.225], dtype=numpy.float32)
+# The sides of the crops of `crop-transform`, as in `preprocess.rs`.
+CROPS = (100, 1000, 2400)
 # Image modes of Pillow with more than eight bits per channel. They are skipped because a comparison with
 # them does not measure resizing.
 SKIPPED_MODES = {"I;16", "I;16B", "I", "F"}
@@ -67,7 +69,12 @@ def prepare(path, draft=False):
     image = Image.open(path)
     if draft:
         image.draft("RGB", (SIDE, SIDE))
-    image = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return normalised(image.convert("RGB"))
+
+
+def normalised(image):
+    """A picture as a tensor."""
+    image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     values = (numpy.asarray(image, dtype=numpy.float32) / 255 - MEAN) / DEVIATION
     return numpy.ascontiguousarray(values.transpose(2, 0, 1))
 
@@ -90,6 +97,10 @@ def measure(folder):
         result[path.name] = clock(lambda path=path: prepare(path))
         if path.suffix == ".jpg" and "progressive" not in path.name:
             result[path.name + " draft"] = clock(lambda path=path: prepare(path, draft=True))
+    picture = Image.open(folder / "4000x3000.jpg").convert("RGB")
+    for side in CROPS:
+        box = (700, 500, 700 + side, 500 + side)
+        result[f"crop {side}"] = clock(lambda box=box: normalised(picture.crop(box)))
     json.dump(result, sys.stdout, indent=2)
     print()
 

@@ -5,6 +5,8 @@
 //! figures are missing too. Two optional arguments limit the run: a part of the images' names, and the number of
 //! seconds per figure.
 //!
+//! A second table has crops of `crop-transform` out of a decoded picture of 12 megapixels: the time of the step alone.
+//!
 //! With the arguments `before FILE`, where FILE is another build of the component, the benchmark runs the two components in
 //! turns on the same images, and prints the times of both and their ratio. The two optional arguments follow.
 //!
@@ -18,10 +20,12 @@ use image_core::{Channels, Dtype, Elements, Layout, Limits, Mode, Pack, Settings
 use plimsoll::serve::App;
 use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
-use plimsoll_tests::{guests_config, shared};
-use serde_json::Value;
+use plimsoll_tests::{guest, guests_config, shared};
+use serde_json::{Value, json};
 
 const SIDE: u32 = 224;
+/// The sides of the crops, as in `preprocess.py`.
+const CROPS: [u16; 3] = [100, 1000, 2400];
 /// The mean of ImageNet per channel, for values from 0 to 255. `SCALE` is the reciprocal of its standard deviation.
 const MEAN: [f32; 3] = [123.675, 116.28, 103.53];
 const SCALE: [f32; 3] = [0.017_124_753, 0.017_507_004, 0.017_429_193];
@@ -82,6 +86,52 @@ fn main() {
     table.end(
         "224 x 224, f32, NCHW; medians; of the least: ratio of the minimum times; high water: bytes of linear memory",
     );
+    if part.is_empty() || "crop".contains(part) {
+        crops(&runtime, &pillow, seconds);
+    }
+}
+
+/// Prints the time that `crop-transform` needs for one crop.
+fn crops(runtime: &tokio::runtime::Runtime, pillow: &Value, seconds: f64) {
+    let (width, height) = (4000_usize, 3000_usize);
+    let plugins =
+        ["given-tensors", "noop-postprocess"].map(|name| format!("[plugins.{name}]\nfile = {:?}\n", guest(name)));
+    let app = runtime.block_on(bench::app(&format!(
+        "{}[server]\nmax_body = \"64MiB\"\n[pipelines.p]\nsteps = [\n{{ name = \"in\", kind = \"preprocess\", plugin = \"given-tensors\" \
+         }},\n{{ name = \"crop\", kind = \"transform\", plugin = \"crop-transform\", items = true, config = {{ detector = \
+         \"end-to-end\", width = {SIDE}, height = {SIDE}, mean = {MEAN:?}, scale = {SCALE:?} }} }},\n{{ name = \"out\", kind = \
+         \"postprocess\", plugin = \"noop-postprocess\", gather = true }}]\n",
+        plugins.concat()
+    )));
+    let mut table = Table::new("crop", &[("crop", 32)], &[("wasm ms", 3), ("Pillow ms", 3), ("high water", 0)]);
+    for side in CROPS {
+        let context = json!({ "width": width, "height": height, "input_width": width, "input_height": height,
+                              "scale_x": 1.0, "scale_y": 1.0, "offset_x": 0.0, "offset_y": 0.0 });
+        let tensors = json!([{ "name": "rows", "type": "fp32", "shape": [1, 1, 6] },
+                             { "name": "picture", "type": "u8", "shape": [1, height, width, 3] }]);
+        let head = json!({ "tensors": tensors, "context": context }).to_string();
+        let mut body = u32::try_from(head.len()).expect("short").to_le_bytes().to_vec();
+        body.extend(head.as_bytes());
+        let (left, top, end) = (700.0_f32, 500.0_f32, f32::from(side));
+        body.extend([left, top, left + end, top + end, 0.9, 0.0].iter().flat_map(|value| value.to_le_bytes()));
+        body.extend((0..3 * width * height).map(|at| (at * 31 % 251) as u8));
+        let (mut times, mut high_water) = (Vec::new(), 0);
+        let started = Instant::now();
+        while started.elapsed().as_secs_f64() < seconds || times.len() < 15 {
+            let pipeline = app.pipeline("p").expect("configured");
+            let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+            let mut log = RunLog::new(Duration::from_secs(60));
+            let chip = pipeline.select(&pipeline.default_chip).expect("configured");
+            let reply = runtime.block_on(pipeline.run(chip, &mut log, &request, &body));
+            reply.map_err(|failed| failed.error).expect("a reply");
+            let crop = log.reports().iter().find(|report| report.stage.to_string() == "crop").expect("a step");
+            times.push(crop.duration.as_secs_f64() * 1000.0);
+            high_water = crop.usage.high_water;
+        }
+        let python = pillow[&format!("crop {side}")].as_f64().unwrap_or(f64::NAN);
+        table.row(&[&format!("{side} x {side} of {width} x {height}")], &[summary(times).0, python, high_water as f64]);
+    }
+    table.end("to 224 x 224, f32, NCHW; medians of the step alone; the picture is decoded already");
 }
 
 /// Prints the times of two builds of the component, which run in turns, so that other load affects both equally.

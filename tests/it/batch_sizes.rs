@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::simulated::Device;
-use plimsoll_tests::{Server, data};
+use plimsoll_tests::{Server, TempDir, data};
 use serde_json::{Value, json};
 
 use crate::batching::{config, metric, recognise_at_once};
@@ -91,6 +92,41 @@ async fn a_model_without_batches_is_prepared_for_its_shape() {
     // A caller may send other numbers of rows, each of which is a new shape.
     let models = server.get("/v1/models").await.json();
     assert_eq!(models["models"][0]["input_with_new_shapes"], "image", "{models}");
+}
+
+/// No batch size prevents new shapes if height and width are dynamic.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_with_dynamic_height_and_width_is_named() {
+    let device = Device::of("dynamic");
+    let folder = TempDir::new().expect("a folder");
+    let weights: Vec<f32> = (0..10).map(|place| place as f32).collect();
+    let model = Onnx::new(17)
+        .input("image", &[None, Some(1), None, None])
+        .floats("w", &[1, 10], &weights)
+        .node("GlobalAveragePool", &["image"], "mean", &[])
+        .node("Flatten", &["mean"], "f", &[("axis", 1)])
+        .node("MatMul", &["f", "w"], "logits", &[])
+        .output("logits", &[None, Some(10)]);
+    let file = folder.path().join("dynamic.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    for batches in ["", "max_batch = 4\n"] {
+        let model =
+            format!("file = {file:?}\nbackend = \"simulated\"\noptions = {{ device = \"dynamic\" }}\n{batches}");
+        let server = Server::start(&config(&model)).await;
+        let models = server.get("/v1/models").await.json();
+        assert_eq!(models["models"][0]["input_with_new_shapes"], "image", "{batches}{models}");
+        // Each new size is one more shape of the device.
+        device.take_new_shapes();
+        for (size, is_new) in [(19, true), (21, true), (19, false)] {
+            let pixels = vec![0.5; size * size];
+            let input = json!({ "name": "image", "datatype": "FP32", "shape": [1, 1, size, size], "data": pixels });
+            let reply = server.infer_json("p.infer", &json!({ "inputs": [input] })).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            let expected = usize::from(is_new);
+            assert_eq!(device.take_new_shapes().len(), expected, "{batches}{size}");
+        }
+        server.stop().await;
+    }
 }
 
 /// The backends, with what the configuration needs for each.

@@ -16,7 +16,7 @@ fn config(dir: &Path, table: &str) -> String {
     guests_config("tester", "max_memory = \"32MiB\"") + &format!("[pipelines.p.capture]\ndir = {dir:?}\n{table}\n")
 }
 
-fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).map(|entries| entries.map(|entry| entry.expect("an entry").path()).collect());
     let mut files: Vec<PathBuf> = entries.unwrap_or_default();
     files.retain(|path| path.extension().is_some_and(|found| found == extension));

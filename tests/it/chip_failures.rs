@@ -15,7 +15,7 @@ const DIGITS: [u8; 8] = [0, 1, 2, 4, 5, 6, 8, 9];
 
 /// A pipeline with the chip `a` on a simulated device and the chip `cpu`. `model` is added to the model of `a`, `pipeline`
 /// to the pipeline.
-fn config(device: &str, model: &str, pipeline: &str) -> String {
+pub(crate) fn config(device: &str, model: &str, pipeline: &str) -> String {
     format!(
         "[models.m]\nfile = \"bundled:digits.onnx\"\nbackend = \"simulated\"\noptions = {{ device = \"{device}\" }}\n{model}\n\
          [models.c]\nfile = \"bundled:digits.onnx\"\n[pipelines.p]\ndefault_chip = \"a\"\n{pipeline}\n\
@@ -28,13 +28,13 @@ fn config(device: &str, model: &str, pipeline: &str) -> String {
     )
 }
 
-async fn infer(server: &Server, digit: u8, query: &str) -> Reply {
+pub(crate) async fn infer(server: &Server, digit: u8, query: &str) -> Reply {
     let body = std::fs::read(data(&format!("digits/{digit}.png"))).expect("a digit");
     server.infer("p", query, body).await
 }
 
 /// Sends requests at the same time. Each must be answered with its own digit. Returns the chips that answered.
-async fn answered(server: &Arc<Server>, requests: usize) -> BTreeSet<String> {
+pub(crate) async fn answered(server: &Arc<Server>, requests: usize) -> BTreeSet<String> {
     let requests: Vec<_> = (0..requests)
         .map(|request| {
             let (server, digit) = (Arc::clone(server), DIGITS[request % DIGITS.len()]);
@@ -52,7 +52,7 @@ async fn answered(server: &Arc<Server>, requests: usize) -> BTreeSet<String> {
 }
 
 /// Waits until the metric of the model's service has this value.
-async fn wait_for_service(server: &Server, value: f64) {
+pub(crate) async fn wait_for_service(server: &Server, value: f64) {
     let started = Instant::now();
     while metric(&server.get("/metrics").await.text, "plimsoll_model_in_service{model=\"m\"}") != value {
         assert!(started.elapsed() < Duration::from_secs(30), "the service does not become {value}");
@@ -60,11 +60,11 @@ async fn wait_for_service(server: &Server, value: f64) {
     }
 }
 
-fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
     reply.headers.get(name).map(|value| value.to_str().expect("text"))
 }
 
-fn chips(names: &[&str]) -> BTreeSet<String> {
+pub(crate) fn chips(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 

@@ -1,6 +1,7 @@
 //! The console in a real browser: every screen by role and text, an image, a deployment, and texts of foreign origin.
 
 mod deployments;
+mod drawn;
 mod faces;
 mod figures;
 mod files;

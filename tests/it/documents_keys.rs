@@ -9,7 +9,7 @@ use plimsoll_tests::Site;
 use crate::documents::{Page, codes};
 
 /// Tables of the configuration as the page names them, each with a text that puts an unknown key into it.
-const TABLES: [(&str, &str); 19] = [
+const TABLES: [(&str, &str); 20] = [
     ("", "wrong_key = 1\n"),
     ("[server]", "[server]\nwrong_key = 1\n"),
     ("[deploy]", "[deploy]\nwrong_key = 1\n"),
@@ -17,6 +17,7 @@ const TABLES: [(&str, &str); 19] = [
     ("[auth]", "[auth]\nwrong_key = 1\n"),
     ("[tls]", "[tls]\nwrong_key = 1\n"),
     ("[telemetry]", "[telemetry]\nwrong_key = 1\n"),
+    ("[fleet]", "[fleet]\nwrong_key = 1\n"),
     ("[memory]", "[memory]\nwrong_key = 1\n"),
     ("[backends.onnxruntime]", ""),
     ("[chips.NAME]", "[chips.c]\nwrong_key = 1\n"),

@@ -40,8 +40,13 @@ impl Connection {
 
     /// As [`Connection::try_request`], with a body.
     pub(crate) fn try_send(&mut self, method: &str, path: &str, body: &[u8]) -> Result<Reply, String> {
+        self.try_send_with(method, path, "", body)
+    }
+
+    /// As [`Connection::try_send`], with more lines of headers.
+    pub(crate) fn try_send_with(&mut self, method: &str, path: &str, more: &str, body: &[u8]) -> Result<Reply, String> {
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n{more}content-length: {length}\r\n\r\n");
         let request = [head.as_bytes(), body].concat();
         self.0.get_mut().write_all(&request).map_err(|error| format!("not sent: {error}"))?;
         let mut head = String::new();

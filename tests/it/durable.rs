@@ -140,13 +140,10 @@ async fn drafts_of_dead_processes_are_removed_and_those_of_live_ones_are_not() {
     let (site, cache) = site_with_cache();
     drop(Wrapped::start(&["env"], &site));
     let data = site.folder.path().join(".plimsoll");
-    let dead = [
-        cache.join("0123.1.tmp"),
-        cache.join("key.77.tmp"),
-        data.join("plugins.draft"),
-        data.join(format!("components/{}-7.draft", "0".repeat(64))),
-        data.join(format!("components/{}.wasm", "0".repeat(64))),
-    ];
+    let of_zeros = |name: &str| data.join(name.replace('0', &"0".repeat(64)));
+    let drafts = [cache.join("0123.1.tmp"), cache.join("key.77.tmp"), data.join("plugins.draft")];
+    let copies = ["0-7.draft", "components/0-7.draft", "components/0.wasm"].map(of_zeros);
+    let dead: Vec<_> = drafts.into_iter().chain(copies).collect();
     let foreign = ["letter.draft", "components/theirs.wasm"].map(|name| data.join(name));
     dead.iter().chain(&foreign).for_each(|path| fs::write(path, [1; 5000]).expect("written"));
     let live = cache.join("4567.1.tmp");

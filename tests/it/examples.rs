@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::{Server, TempDir, shared_cache};
 
+use crate::leak::{Laboratory, corpus};
+
 /// A digit 7 as a binary PGM (Netpbm), the format that the JavaScript plugin reads.
 fn seven() -> Vec<u8> {
     // An 8×8 picture like those of the demo: bright strokes on a dark background.
@@ -69,4 +71,16 @@ async fn plugins_in_javascript_and_python_are_deployed_from_the_folder_and_reply
     println!("timing: {}", reply.headers["server-timing"].to_str().expect("text"));
     let reply = server.infer("p", "", "no picture").await;
     assert_eq!(reply.code(), "unsupported_media_type", "{}", reply.text);
+    server.stop().await;
+
+    // The plugin in Python does not leak, on what the shipped plugins before it make of pictures.
+    write("image-preprocess", "py-postprocess");
+    let (laboratory, corpus) = (Laboratory::new(), corpus());
+    let config = config.to_str().expect("text");
+    let arguments = ["--config", config, "--pipeline", "p", "--rounds", "4", "--no-trace"];
+    let plugin = examples.join("py-postprocess.wasm");
+    let output = tokio::task::block_in_place(|| laboratory.run(&plugin, corpus.path(), &arguments));
+    let summary = crate::leak::text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{summary}{}", crate::leak::text(&output.stderr));
+    assert_eq!(laboratory.report()["all"]["verdict"], "steady", "{summary}");
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::cli::text;
-use crate::fleet::{Host, TOKEN};
+use crate::fleet_hosts::{Host, TOKEN};
 use crate::process::BINARY;
 
 fn run(arguments: &[&str]) -> Output {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::stamped_reply;
 
 use crate::cli::text;
-use crate::fleet::{Host, file, larger, most, plugin, replies, urls};
+use crate::fleet_hosts::{Host, file, larger, most, plugin, replies, urls};
 use crate::process::PATIENCE;
 
 /// The versions of the plugin with their states. The counts of runs differ.
@@ -35,4 +35,21 @@ fn what_was_taken_back_is_no_previous_version_and_may_be_deployed_again() {
         assert!(Instant::now() < until, "{}", text(&plugin(&["list"], &[&hosts[0].url]).stdout));
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// It was a previous version before, at its place, and still is.
+#[test]
+fn an_older_version_whose_deployment_was_taken_back_is_still_a_previous_version() {
+    let hosts = [Host::new(""), Host::new(&format!("[deploy]\nmax_plugin = {}\n", most()))];
+    let larger = larger(&hosts[0].site);
+    for file in [larger.clone(), file(&hosts[0].site, 2), file(&hosts[0].site, 3)] {
+        assert_eq!(plugin(&["deploy", &file], &[&hosts[0].url]).status.code(), Some(0));
+    }
+    let before = versions(&hosts[0]);
+    assert_eq!(before.len(), 4, "{before:?}");
+    let output = plugin(&["deploy", &larger], &urls(&hosts));
+    assert!(text(&output.stderr).contains("no server was changed"), "{}", text(&output.stderr));
+    assert_eq!(versions(&hosts[0]), before);
+    assert_eq!(plugin(&["rollback", "stamp"], &[&hosts[0].url]).status.code(), Some(0));
+    assert_eq!(hosts[0].reply(), stamped_reply(2));
 }

@@ -8,7 +8,8 @@ use std::sync::mpsc;
 use plimsoll_tests::stamped_reply;
 
 use crate::cli::text;
-use crate::fleet::{Host, TOKEN, file, plugin, read_request};
+use crate::fleet::read_request;
+use crate::fleet_hosts::{Host, TOKEN, file, plugin};
 use crate::process::BINARY;
 
 /// A proxy in front of a server. `change` gets every deployment before the server does; if it returns false, the client
@@ -102,4 +103,49 @@ fn a_rollback_to_a_version_that_one_server_serves_already_reaches_the_others() {
     let output = plugin(&["rollback", "stamp", "--to", digest], &urls);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert_eq!(hosts.iter().map(Host::reply).collect::<Vec<_>>(), [0, 0].map(stamped_reply));
+}
+
+/// A proxy that does not wait for the reply says nothing about the server: it may still change.
+#[test]
+fn a_change_that_a_proxy_has_no_reply_of_is_taken_back_when_it_comes() {
+    for answer in ["", "HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\ncontent-length: 5\r\n\r\n<h1/>"] {
+        let hosts: Vec<Host> = (0..2).map(|_| Host::new("")).collect();
+        let impatient = impatient_proxy(&hosts[1].url, answer);
+        let output = plugin(&["deploy", &file(&hosts[0].site, 1)], &[&hosts[0].url, &impatient]);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.contains("no server was changed"), "{message}");
+        assert_eq!(hosts.iter().map(Host::reply).collect::<Vec<_>>(), [0, 0].map(stamped_reply), "{message}");
+        let listed = text(&plugin(&["list"], &[&hosts[1].url]).stdout);
+        assert!(!listed.contains(" previous "), "it was taken back: {listed}");
+    }
+}
+
+/// A proxy that gives every deployment this answer, and only then passes it on.
+fn impatient_proxy(url: &str, answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("free");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    let upstream = url.trim_start_matches("http://").to_owned();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let mut client = client.expect("a client");
+            let upstream = upstream.clone();
+            std::thread::spawn(move || {
+                let Some(request) = read_request(&mut client) else { return };
+                let is_deployment = request.starts_with(b"PUT ");
+                let mut client = Some(client);
+                if is_deployment {
+                    let _ = client.take().map(|mut client| client.write_all(answer.as_bytes()));
+                    // The first question comes before the change.
+                    std::thread::sleep(std::time::Duration::from_millis(700));
+                }
+                let mut server = TcpStream::connect(&upstream).expect("the server runs");
+                server.write_all(&request).expect("sent");
+                let mut reply = Vec::new();
+                server.read_to_end(&mut reply).expect("a reply");
+                let _ = client.map(|mut client| client.write_all(&reply));
+            });
+        }
+    });
+    address
 }

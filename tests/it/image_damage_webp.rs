@@ -2,7 +2,7 @@
 //! Pillow refuses is refused here, too.
 //!
 //! The damage is random, but the same in each run. The environment variable `PLIMSOLL_DAMAGE` is the number of damaged files for each
-//! of the 18 kinds.
+//! of the 37 kinds.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -102,6 +102,23 @@ fn damaged_pixels_are_refused_although_the_checksums_of_the_chunks_are_right() {
     }
 }
 
+/// A damaged name would hide the orientation.
+#[test]
+fn a_damaged_name_of_a_chunk_is_refused() {
+    // EXIF with one entry: orientation 6.
+    let exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    for (name, data) in [(b"eXIf", &exif[..]), (b"tEXt", b"exif\0text"), (b"gAMA", &[0, 1, 0, 0])] {
+        let file = |chunk: Vec<u8>| png(0, false, &[chunk, self::chunk(b"IDAT", &zlib(&rows(false)))]);
+        let whole = chunk(name, data);
+        pixels(&file(whole.clone())).expect("valid");
+        for bit in 0..32 {
+            let mut damaged = whole.clone();
+            damaged[4 + bit / 8] ^= 1 << (bit % 8);
+            assert!(matches!(pixels(&file(damaged)), Err(Rejected::Broken(_))), "{name:?}, bit {bit}");
+        }
+    }
+}
+
 #[test]
 fn a_palette_that_is_not_a_list_of_colours_is_refused() {
     let indices: Vec<u8> = (0..SIDE).flat_map(|_| [vec![0], vec![1; SIDE]].concat()).collect();

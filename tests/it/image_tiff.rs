@@ -145,6 +145,76 @@ fn samples_that_no_tag_explains_are_refused() {
     }
 }
 
+fn unknown(file: &[u8], size: (u32, u32)) -> String {
+    match prepare(file, &settings(size.0, size.1)) {
+        Err(Rejected::Unknown(reason)) => reason,
+        other => panic!("{:?}", other.map(|_| "decoded")),
+    }
+}
+
+/// A row of pixels whose colours are multiplied by alpha.
+fn multiplied(bits: u32, format: u32, planes: u32, count: u32, data: Vec<u8>) -> Vec<u8> {
+    let mut tags = tags((count, 1), 4, 2, 1, 1, &[(338, SHORT, vec![1]), (339, SHORT, vec![format; 4])]);
+    tags.push((284, SHORT, vec![planes]));
+    tags.iter_mut().filter(|tag| tag.0 == 258).for_each(|tag| tag.2 = vec![bits; 4]);
+    let strips = if planes == 1 { vec![data] } else { data.chunks(data.len() / 4).map(<[u8]>::to_vec).collect() };
+    tiff(&tags, &strips)
+}
+
+#[test]
+fn colours_of_more_than_8_bits_are_divided_by_alpha_before_they_are_rounded() {
+    let colours = [[0.8, 0.3, 0.1], [1.0, 0.5, 0.0], [0.25, 0.75, 0.6]];
+    let alphas = [0.002, 0.01, 0.05, 0.4, 1.0];
+    let pixels: Vec<[f64; 4]> =
+        alphas.iter().flat_map(|a| colours.map(|[red, green, blue]| [red * a, green * a, blue * a, *a])).collect();
+    let (size, count) = ((pixels.len() as u32, 1), pixels.len() as u32);
+    let short: Vec<u16> = pixels.iter().flatten().map(|value| (value * 65535.0).round() as u16).collect();
+    let float: Vec<u8> = pixels.iter().flatten().flat_map(|value| (*value as f32).to_le_bytes()).collect();
+    let bytes: Vec<u8> = short.iter().flat_map(|value| value.to_le_bytes()).collect();
+    for (name, file) in
+        [("16 bits", multiplied(16, 1, 1, count, bytes.clone())), ("floats", multiplied(32, 3, 1, count, float))]
+    {
+        let ours = decoded(&file, size).expect("valid");
+        for (at, (ours, pixel)) in ours.as_chunks::<3>().0.iter().zip(&pixels).enumerate() {
+            let expected = colours[at % 3].map(|value| (value * 255.0_f64).round() as i32);
+            let exact = if pixel[3] * 65535.0 > 200.0 { 1 } else { 2 };
+            assert!(
+                ours.iter().zip(expected).all(|(ours, expected)| (i32::from(*ours) - expected).abs() <= exact),
+                "{name}, alpha {}: {ours:?}, not {expected:?}",
+                pixel[3]
+            );
+        }
+    }
+    let reason = unknown(&multiplied(16, 1, 2, count, bytes), size);
+    assert!(reason.contains("multiplied by alpha") && reason.contains("planes"), "{reason}");
+}
+
+#[test]
+fn transparent_pixels_whose_colour_is_multiplied_by_alpha_are_black() {
+    let file = multiplied(8, 1, 1, 3, vec![200, 100, 50, 0, 100, 50, 25, 128, 200, 100, 50, 255]);
+    assert_eq!(decoded(&file, (3, 1)), Ok(vec![0, 0, 0, 199, 99, 49, 200, 100, 50]));
+    let wide: Vec<u8> = [51_400_u16, 25_700, 12_850, 0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    assert_eq!(decoded(&multiplied(16, 1, 1, 1, wide), (1, 1)), Ok(vec![0; 3]));
+}
+
+#[test]
+fn alpha_that_is_not_the_first_additional_sample_is_refused() {
+    let file = tiff(&tags((2, 2), 5, 2, 1, 2, &[(338, SHORT, vec![0, 1])]), &[vec![9; 20]]);
+    assert!(unknown(&file, (2, 2)).contains("not the first additional sample"));
+}
+
+/// The header of the image is enough: it is refused before its data are read.
+#[test]
+fn a_subsampled_jpeg_that_is_declared_as_rgb_is_refused() {
+    for factors in [0x22, 0x21] {
+        let frame = [0xFF, 0xC0, 0, 17, 8, 0, 16, 0, 32, 3, 1, factors, 0, 2, 0x11, 0, 3, 0x11, 0];
+        let scan = [0xFF, 0xDA, 0, 12, 3, 1, 0, 2, 0, 3, 0, 0, 63, 0, 0xFF, 0xD9];
+        let strip = [&[0xFF, 0xD8][..], &frame, &scan].concat();
+        let reason = unknown(&tiff(&tags((32, 16), 3, 2, 7, 16, &[]), &[strip]), (32, 16));
+        assert!(reason.contains("subsampling"), "{reason}");
+    }
+}
+
 #[test]
 fn tga_and_cursors_are_named() {
     let tga = |map: u8, kind: u8, bits: u8| {

@@ -7,9 +7,10 @@ use plimsoll::config::{Config, Stage, text_of};
 use plimsoll_tests::{TempDir, onnx::Onnx};
 use serde_json::Value;
 
-use crate::cli::{run, text};
+use crate::cli::text;
 use crate::init_assumptions::assumptions;
 use crate::oip_conformance::environment;
+use crate::process::Process;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 
@@ -43,8 +44,9 @@ fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
         }
         (Value::Number(a), Value::Number(b)) => {
             let (a, b) = (a.as_f64().expect("a number"), b.as_f64().expect("a number"));
-            // Pillow rounds a pixel in another way now and then.
-            ((a - b).abs() > 0.004 * b.abs().max(1.0)).then(|| format!("{path} is {a} instead of {b}"))
+            // Pillow rounds a pixel in another way now and then, which moves a box of these models by a part of a pixel.
+            let limit = if path.contains(".box[") { 0.3 } else { 0.004 * b.abs().max(1.0) };
+            ((a - b).abs() > limit).then(|| format!("{path} is {a} instead of {b}"))
         }
         (a, b) => (a != b).then(|| format!("{path} is {a} instead of {b}")),
     }
@@ -52,6 +54,20 @@ fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
 
 fn setting(stages: &[&Stage], key: &str) -> Option<String> {
     stages.iter().find_map(|stage| stage.config.get(key)).map(text_of)
+}
+
+/// The reply of a server of the folder to an image: `plimsoll serve`, and a POST.
+pub(crate) fn served_reply(config: &Path, data: &Path, pipeline: &str, image: Vec<u8>) -> Value {
+    let [config, data] = [config, data].map(|path| path.to_str().expect("text"));
+    let server = Process::serve(&["--config", config, "--data-dir", data, "--listen", "127.0.0.1:0"]);
+    let url = format!("{}/v1/pipelines/{pipeline}/infer", server.url());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let (status, text) = runtime.block_on(async {
+        let reply = reqwest::Client::new().post(url).body(image).send().await.expect("a reply");
+        (reply.status(), reply.text().await.expect("text"))
+    });
+    assert_eq!(status, 200, "{pipeline}: {text}");
+    serde_json::from_str(&text).expect("JSON")
 }
 
 /// A model takes five seconds. So by default, the test runs only the models whose answers are compared, and every third of
@@ -91,6 +107,9 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
         }
         let path = folder.join("plimsoll.toml");
         let config = Config::load(Some(&path)).expect("a configuration");
+        assert!(std::fs::read_to_string(&path).expect("text").starts_with("#:schema ./plimsoll.schema.json\n"));
+        let schema = std::fs::read(folder.join("plimsoll.schema.json")).expect("a schema");
+        assert_eq!(serde_json::from_slice::<Value>(&schema).expect("JSON"), Config::schema());
         let pipeline = &config.pipelines[name];
         // Both have a key `layout`.
         let stages = [&pipeline.postprocess, &pipeline.preprocess].map(|stage| stage.as_ref().expect("written"));
@@ -106,13 +125,8 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
         if case["expected"].is_null() {
             continue;
         }
-        let image = models.join(case["image"].as_str().expect("a name"));
-        let [image, path] = [image, path].map(|path| path.display().to_string());
-        let data = site.path().join("data").display().to_string();
-        let output = run(&["infer", name, &image, "--config", &path, "--data-dir", &data]);
-        let reply = text(&output.stdout);
-        let mut reply: Value =
-            serde_json::from_str(reply.lines().next().unwrap_or_default()).unwrap_or(Value::from(reply));
+        let image = std::fs::read(models.join(case["image"].as_str().expect("a name"))).expect("listed");
+        let mut reply = served_reply(&path, &site.path().join("data"), name, image);
         // Of boxes with nearly the same score, another one may come first.
         let found = reply.get_mut("detections").and_then(Value::as_array_mut);
         if let (Some(found), Some(expected)) = (found, case["expected"]["detections"].as_array()) {
@@ -123,7 +137,7 @@ fn each_family_of_models_becomes_a_folder_that_serves_right_answers() {
     }
     println!("{} models, {compared} answers compared with Pillow, onnxruntime and numpy", index.len());
     assert!(wrong.is_empty(), "{} of {} models:\n{}", wrong.len(), index.len(), wrong.join("\n"));
-    assert!(index.len() >= 19 && compared >= 5);
+    assert!(index.len() >= 22 && compared >= 10);
 }
 
 /// A model in a separate folder.

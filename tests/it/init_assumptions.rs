@@ -138,23 +138,33 @@ fn labels_that_are_one_fewer_than_the_numbers_of_a_box_are_refused() {
 #[test]
 fn what_a_classifier_does_not_say_is_an_assumption() {
     let site = TempDir::new().expect("a folder");
-    for (name, operator, channels, expected) in [
-        ("logits", None, 3, &["resize", "channels", "scale", "scores"][..]),
-        ("softmax", Some("Softmax"), 3, &["resize", "channels", "scale"]),
-        ("gray", None, 1, &["resize", "scale", "scores"]),
+    for (name, last, channels, expected, scores) in [
+        ("logits", &["Identity"][..], 3, &["resize", "channels", "scale", "scores"][..], "softmax"),
+        ("softmax", &["Softmax"], 3, &["resize", "channels", "scale"], "ready"),
+        // The last operator says nothing, but the scores of the trial run are probabilities.
+        ("wrapped", &["Softmax", "Neg", "Neg"], 3, &["resize", "channels", "scale", "scores"], "ready"),
+        ("gray", &["Identity"], 1, &["resize", "scale", "scores"], "softmax"),
     ] {
         let image = [Some(1), Some(channels), Some(32), Some(32)];
         let weights: Vec<f32> = (0..5 * channels).map(|at| at as f32 * 0.1 - 0.3).collect();
         let mut model = Onnx::new(17).input("x", &image).floats("weights", &[5, channels, 1, 1], &weights);
         model = model.node("GlobalAveragePool", &["x"], "mean", &[]).node("Conv", &["mean", "weights"], "five", &[]);
         model = model.node("Flatten", &["five"], "flat", &[("axis", 1)]);
-        let model = model.node(operator.unwrap_or("Identity"), &["flat"], "y", &[]).output("y", &[Some(1), Some(5)]);
+        let mut value = "flat".to_owned();
+        for (at, operator) in last.iter().enumerate() {
+            let next = if at + 1 == last.len() { "y".to_owned() } else { format!("{operator}{at}") };
+            model = model.node(operator, &[&value], &next, &[]);
+            value = next;
+        }
+        let model = model.output("y", &[Some(1), Some(5)]);
         let (path, folder) = (site.path().join(format!("{name}.onnx")), site.path().join(name));
         std::fs::write(&path, model.bytes()).expect("written");
         let output = init(&path, &folder, &[]);
         let printed = text(&output.stdout);
         assert!(output.status.success(), "{name}: {printed}{}", text(&output.stderr));
         let mut assumed: Vec<_> = assumptions(&folder, &printed).into_iter().map(|(key, _)| key).collect();
+        let config = std::fs::read_to_string(folder.join("plimsoll.toml")).expect("written");
+        assert!(config.contains(&format!("scores = \"{scores}\"")), "{name}: {config}");
         assumed.retain(|key| key != "mean");
         assumed.sort_unstable();
         let mut expected = expected.to_vec();

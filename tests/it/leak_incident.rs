@@ -78,19 +78,23 @@ fn check_files(laboratory: &Laboratory, in_use: u64) {
     check_profile(&laboratory.out("heap.pb.gz"), in_use);
 }
 
-/// Checks the profile with an independent reader: the npm package `pprof-format`.
-fn check_profile(path: &Path, in_use: u64) {
+/// Reads a profile with an independent reader: the npm package `pprof-format`. `None` if it cannot be installed.
+pub(crate) fn read_profile(path: &Path) -> Option<serde_json::Value> {
     let folder = TempDir::new().expect("a folder");
     let install = ["install", "--silent", "--no-audit", "--no-fund", "--prefix", ".", "pprof-format@2.3.2"];
     let installed = Command::new("npm").args(install).current_dir(folder.path()).output();
     if !installed.as_ref().is_ok_and(|output| output.status.success()) {
         plimsoll_tests::skip(&format!("npm cannot install pprof-format, the reader of the profile: {installed:?}"));
-        return;
+        return None;
     }
     let script = data("read_pprof.cjs");
     let output = Command::new("node").arg(script).arg(path).current_dir(folder.path()).output().expect("npm has node");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    let profile: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    Some(serde_json::from_slice(&output.stdout).expect("JSON"))
+}
+
+fn check_profile(path: &Path, in_use: u64) {
+    let Some(profile) = read_profile(path) else { return };
     let types = serde_json::json!([
         ["inuse_space", "bytes"],
         ["inuse_objects", "count"],

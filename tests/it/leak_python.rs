@@ -8,6 +8,7 @@ use plimsoll_tests::{TempDir, shared};
 use serde_json::Value;
 
 use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
+use crate::leak_incident::read_profile;
 
 const INVALID: &[&str] = &["invalid_input"];
 /// Bytes of the image that the cases keep.
@@ -57,6 +58,11 @@ const CASES: &[Case] = &[
     leaks("generator", ALL, (IMAGE, 1.08 * IMAGE), "STREAMS", "[…] → chunks: image (bytearray, 4,000)"),
     leaks("thread_local", ALL, (IMAGE, 1.05 * IMAGE), "LOCAL", "(bytearray, 4,000)"),
     leaks("context_chain", FAILING, (IMAGE, 1.08 * IMAGE), "LAST", ".args[…] (bytearray, 4,000)"),
+    leaks("cause_chain", FAILING, (IMAGE, 1.08 * IMAGE), "LAST", ".args[…] (bytearray, 4,000)"),
+    leaks("slots", ALL, (IMAGE, 1.08 * IMAGE), "SESSIONS", "[…].image (bytearray, 4,000)"),
+    leaks("attributes", ALL, (IMAGE, 1.08 * IMAGE), "RECORDS", "[…].image (bytearray, 4,000)"),
+    leaks("bound_method", ALL, (IMAGE, 1.08 * IMAGE), "CALLBACKS", "[…].__self__.image (bytearray, 4,000)"),
+    leaks("set_of_records", ALL, (IMAGE, 1.08 * IMAGE), "SEEN", "[…].image (bytearray, 4,000)"),
 ];
 
 /// The files of `../shared/cases/leaks`. Bytes per request of the corpus, whose broken images have 660 bytes on average, and 25
@@ -159,6 +165,33 @@ fn each_case_in_python_has_its_true_verdict_bytes_and_chain() {
         wrong.extend(run(case, module, &plugin, corpus.path(), &arguments));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    a_version_that_is_not_known_is_named(&plugin, corpus.path());
+}
+
+/// The same interpreter, whose table says that it is CPython 3.15: its objects cannot be read, so the verdict is by bytes.
+fn a_version_that_is_not_known_is_named(plugin: &Path, corpus: &Path) {
+    let mut bytes = std::fs::read(plugin).expect("a component");
+    let cookie = b"xdebugpy";
+    let mut changed = 0;
+    for at in 0..bytes.len() - 16 {
+        // After the cookie is the version, 64 bits: 3.14 and its micro version.
+        if bytes[at..].starts_with(cookie) && bytes[at + 10..at + 16] == [0x0E, 3, 0, 0, 0, 0] {
+            bytes[at + 10] = 0x0F;
+            changed += 1;
+        }
+    }
+    assert!(changed > 0, "the component has no table of offsets");
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("other.wasm");
+    std::fs::write(&file, bytes).expect("written");
+    let laboratory = Laboratory::new();
+    let output = laboratory.run(&file, corpus, &["--rounds", "4", "--no-trace", "--parameter", "case=module_dict"]);
+    let summary = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
+    assert!(summary.contains("CPython 3.15") && !summary.contains("BY_NUMBER"), "{summary}");
+    let report = laboratory.report();
+    let bytes = report["all"]["growth"]["bytes"].as_f64().expect("a number");
+    assert!((IMAGE..1.5 * IMAGE).contains(&bytes), "{bytes}: {summary}");
 }
 
 /// Ignored in CI only for its time: each case compiles an interpreter of its own. The cases of the project above are of the
@@ -197,6 +230,13 @@ fn run(case: &Case, module: &str, plugin: &Path, corpus: &Path, arguments: &[&st
     }
     if case.name == "incident" {
         found.extend(wrong_types(&laboratory, &report));
+        let samples = read_profile(&laboratory.out("heap.pb.gz")).map(|profile| profile["samples"].clone());
+        let frames = |sample: &Value| sample["frames"].to_string();
+        let is_of_image =
+            |sample: &Value| frames(sample).contains("read_image") && frames(sample).contains("leak_cases.py");
+        if samples.is_some_and(|samples| !samples.as_array().expect("samples").iter().any(is_of_image)) {
+            found.push("heap.pb.gz has no function of Python".to_owned());
+        }
     }
     println!("{:<20} {} {}", case.name, expected, if found.is_empty() { "right" } else { "wrong" });
     found.into_iter().map(|mistake| format!("{}: {mistake}", case.name)).collect()

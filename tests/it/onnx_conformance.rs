@@ -10,6 +10,7 @@ mod in_wasm;
 mod judge;
 mod protos;
 mod shipped;
+mod strings;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -165,7 +166,9 @@ fn compare(column: &str, results: Vec<(String, Result<Verdict, String>)>) {
         };
         *counts.entry(verdict).or_insert(0) += 1;
         let before = expected.get(&name).map(String::as_str);
-        if verdict != "wrong" && before != Some(verdict) && !writes {
+        // StringNormalizer needs the locale en_US.UTF-8 to change the case, which is not on every machine.
+        let is_locale = name.starts_with("test_strnormalizer") && (verdict, before) == ("right", Some("rejected"));
+        if verdict != "wrong" && before != Some(verdict) && !is_locale && !writes {
             wrong.push(format!("{name}: {verdict} instead of {}", before.unwrap_or("nothing")));
         }
         found.insert(name, verdict.to_owned());

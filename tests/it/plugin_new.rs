@@ -111,6 +111,11 @@ fn a_pipeline_of_new_plugins_can_be_built_checked_and_run() {
         }
         let readme = fs::read_to_string(work.path(folder).join("README.md")).expect("a README");
         assert!(!readme.contains("{{"), "{readme}");
+        // Editors find the schema.
+        let config = fs::read_to_string(work.path(folder).join("plimsoll.toml")).expect("a configuration");
+        assert!(config.starts_with("#:schema ./plimsoll.schema.json\n"), "{config}");
+        let schema = fs::read_to_string(work.path(folder).join("plimsoll.schema.json")).expect("a schema");
+        assert_eq!(schema, work.run_ok(&["config", "schema"]));
         // The pipeline of the new folder combines the plugin with shipped plugins.
         fs::copy(work.path(&file), work.path(&format!("{folder}/{name}.wasm"))).expect("copied");
         let checked = work.run_ok(&["check", "--config", &format!("{folder}/plimsoll.toml")]);

@@ -16,8 +16,18 @@ async fn embeddings_are_those_of_numpy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn images_are_those_of_pillow() {
+    compare_with_reference("image-postprocess", "image").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn segments_are_those_of_numpy_pillow_and_pycocotools() {
     compare_with_reference("segment-postprocess", "segment").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masks_are_those_of_ultralytics() {
+    compare_with_reference("segment-postprocess", "masks").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,6 +139,25 @@ async fn outputs_that_are_no_vector_are_rejected_by_embed_postprocess() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_are_no_image_are_rejected_by_image_postprocess() {
+    for (config, output, wanted) in [
+        ("", floats("o", &[Some(1), Some(3), Some(64), Some(64)]), None),
+        ("", floats("o", &[None, None, None, None]), None),
+        ("", floats("o", &[Some(1), Some(64), Some(64)]), None),
+        ("", floats("o", &[Some(1), Some(64), Some(64), Some(3)]), Some("`layout = \"nchw\"`) with 1 or 3 channels")),
+        ("layout = \"nhwc\"", floats("o", &[Some(1), Some(64), Some(64), Some(3)]), None),
+        ("", floats("o", &[Some(2), Some(3), Some(64), Some(64)]), Some("has the shape [2, 3, 64, 64]")),
+        ("", integers("o", &[Some(1), Some(3), Some(64), Some(64)]), Some("but this plugin reads fp32, fp16, bf16")),
+        ("range = [1, 1]", floats("o", &[None; 4]), Some("not two different finite numbers")),
+        ("range = \"all\"", floats("o", &[None; 4]), Some("write two numbers, such as [0, 255]")),
+        ("quality = 80", floats("o", &[None; 4]), Some("`quality` can only be used with `format = \"jpeg\"`")),
+        ("format = \"jpeg\", quality = 101", floats("o", &[None; 4]), Some("101 is not between 1 and 100")),
+    ] {
+        check_admission("image-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn outputs_that_are_no_map_are_rejected_by_segment_postprocess() {
     for (config, output, wanted) in [
         ("", floats("o", &[Some(1), Some(21), None, None]), None),
@@ -151,6 +180,34 @@ async fn outputs_that_are_no_map_are_rejected_by_segment_postprocess() {
     ] {
         check_admission("segment-postprocess", &format!("config = {{ {config} }}"), &[output], wanted).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_that_are_no_masks_are_rejected_by_segment_postprocess() {
+    let maps: &[Option<i64>] = &[Some(1), Some(32), Some(160), Some(160)];
+    for (config, rows, maps, wanted) in [
+        ("", &[Some(1), Some(116), Some(8400)][..], maps, None),
+        ("", &[Some(1), Some(116), None], &[None; 4], None),
+        ("format = \"rle\"", &[Some(1), Some(116), Some(8400)], &[Some(1), Some(32), None, None], None),
+        ("", &[Some(1), Some(36), Some(8400)], maps, Some("[1, 4 + C + M, N]")),
+        ("", &[Some(2), Some(116), Some(8400)], maps, Some("[1, 4 + C + M, N]")),
+        ("", &[Some(1), Some(8400), Some(116)], maps, Some("axes seem to be exchanged")),
+        ("", &[Some(1), Some(116), Some(8400)], &[Some(1), Some(160), Some(160), Some(32)], Some("[1, M, H, W]")),
+        ("", &[Some(1), Some(400), Some(8400)], maps, Some("a PNG has at most 255")),
+        ("prototypes = \"p\"", &[Some(1), Some(116), Some(8400)], maps, Some("the model has no output `p`")),
+        ("threshold = 0.5", &[None; 3], maps, Some("`threshold` cannot be used with `layout = \"yolo\"`")),
+        ("max_detections = 20000", &[None; 3], maps, Some("the maximum with this `nms`")),
+        ("layout = \"end-to-end\"", &[Some(1), Some(300), Some(38)], maps, None),
+        ("layout = \"end-to-end\"", &[Some(1), Some(300), Some(39)], maps, Some("[1, N, 6 + M]")),
+    ] {
+        let layout = if config.contains("layout") { "" } else { "layout = \"yolo\", " };
+        let outputs = [floats("output0", rows), floats("output1", maps)];
+        let stage = format!("config = {{ {layout}{config} }}").replace(", }", " }");
+        check_admission("segment-postprocess", &stage, &outputs, wanted).await;
+    }
+    let output = [floats("o", &[Some(1), Some(21), None, None])];
+    let wanted = Some("`prototypes` cannot be used with `layout = \"nchw\"`");
+    check_admission("segment-postprocess", "config = { prototypes = \"p\" }", &output, wanted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,6 +40,7 @@ async fn scores_of_every_type_of_floats_give_the_same_reply() {
         ("classify-postprocess", "", &[1, 4][..], sixteenths(&[8, 32, -16, 4])),
         ("detect-postprocess", "config = { layout = \"end-to-end\" }", &[1, 2, 6], sixteenths(&end_to_end)),
         ("segment-postprocess", "", &[1, 2, 2, 2], sixteenths(&[8, 1, 2, 3, 4, 5, 6, 7])),
+        ("image-postprocess", "config = { range = [0, 4] }", &[2, 2], sixteenths(&[8, 1, 2, 3])),
         ("embed-postprocess", "", &[1, 4], sixteenths(&[8, 1, 2, 3])),
         ("pose-postprocess", "config = { layout = \"heatmaps\" }", &[1, 2, 4, 4], sixteenths(&heatmaps)),
         ("text-postprocess", &text, &[1, 3, 3], sixteenths(&[1, 14, 1, 1, 1, 14, 14, 1, 1])),

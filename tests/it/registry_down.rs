@@ -9,6 +9,7 @@ use plimsoll_tests::{Site, another_version, guest};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::batching;
 use crate::watch::lines;
@@ -29,18 +30,28 @@ impl Place {
         self.start_with(manifest("application/vnd.wasm.config.v0+json", &descriptor), component).await;
     }
 
+    /// As [`Place::start`]. The registry is down again when the result is aborted.
+    async fn start_for_a_while(&self, component: Vec<u8>) -> JoinHandle<()> {
+        let descriptor = descriptor("application/wasm", &component);
+        self.serve(manifest("application/vnd.wasm.config.v0+json", &descriptor), component).await.1
+    }
+
     /// Starts a registry with this manifest and the only layer of it. Returns how often the manifest was asked for.
     async fn start_with(&self, manifest: Vec<u8>, layer: Vec<u8>) -> Arc<AtomicUsize> {
+        self.serve(manifest, layer).await.0
+    }
+
+    async fn serve(&self, manifest: Vec<u8>, layer: Vec<u8>) -> (Arc<AtomicUsize>, JoinHandle<()>) {
         let listener = TcpListener::bind(&self.0).await.expect("the port is still free");
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // A client that goes away ends its connection with an error.
                 let _ = answer(stream, &manifest, &layer, &counted).await;
             }
         });
-        asked
+        (asked, task)
     }
 
     /// The reference of a model at this place, and its manifest.
@@ -163,6 +174,29 @@ async fn an_upload_takes_precedence_over_a_reference_that_waits() {
     place.start(another_version(&noop(), 2)).await;
     served.wait_for_scan(&site, "scan").await;
     assert_eq!(serving(&served, "noop-infer").await, (digest(&uploaded), String::new()));
+}
+
+/// What a registry names is not new if it was handled before, whether or not the registry was down for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_was_rolled_back_does_not_return_when_its_registry_is_back() {
+    let (site, place) = (site(""), Place::new().await);
+    let new = another_version(&noop(), 2);
+    let served = Wrapped::start(&["env"], &site);
+    configure(&site, &place, "");
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    let registry = place.start_for_a_while(new.clone()).await;
+    until("the new version", async || serving(&served, "noop-infer").await == (digest(&new), String::new())).await;
+    let (status, text) = served.send("POST", "/v1/plugins/noop-infer/rollback", Vec::new()).await;
+    assert_eq!(status, 200, "{text}");
+    drop(served);
+
+    registry.abort();
+    let _ = registry.await;
+    let served = Wrapped::start(&["env"], &site);
+    served.wait_for_metric("plimsoll_unreadable_files", 1).await;
+    place.start(new).await;
+    served.wait_for_metric("plimsoll_unreadable_files", 0).await;
+    assert_eq!(serving(&served, "noop-infer").await, (digest(&noop()), String::new()));
 }
 
 fn digits() -> &'static [u8] {

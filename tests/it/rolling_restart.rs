@@ -1,7 +1,5 @@
 //! Hosts behind HAProxy that are restarted one after the other.
 
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -9,106 +7,43 @@ use std::time::{Duration, Instant};
 use plimsoll_tests::{data, shared_cache};
 
 use crate::batching;
-use crate::documents::Page;
 use crate::drain::{Connection, INFER, PATIENCE, Reply};
+use crate::haproxy::HaProxy;
 use crate::process::{Process, Setup};
-
-/// HAProxy in front of hosts. It is killed on drop.
-struct HaProxy {
-    child: Child,
-    _folder: plimsoll_tests::TempDir,
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Returns `None` if HAProxy is not installed. `checks`: how often it asks for the health of a host.
-fn haproxy(frontend: u16, hosts: &[String], checks: &str) -> Option<HaProxy> {
-    // Debian installs it in /usr/sbin, which the `PATH` of an ordinary user may not contain.
-    let is_there = |program: &&str| {
-        Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
-    };
-    let Some(program) = ["haproxy", "/usr/sbin/haproxy"].into_iter().find(is_there) else {
-        plimsoll_tests::skip("haproxy is missing (Debian package haproxy)");
-        return None;
-    };
-    let folder = plimsoll_tests::TempDir::new().expect("a folder");
-    let file = folder.path().join("haproxy.cfg");
-    let config = shipped(&[frontend, free_port()], hosts);
-    // Without retries, so that no failure is hidden.
-    let config = config.replace(SHIPPED_CHECKS, checks).replace("retries 3", "retries 0");
-    let kept = |line: &&str| !line.contains("option redispatch") && !line.contains("retry-on");
-    let config: String = config.lines().filter(kept).map(|line| format!("{line}\n")).collect();
-    let config = config.replace("option http-keep-alive", "option http-keep-alive\n    http-reuse always");
-    assert!(config.contains(checks) && config.contains("retries 0") && !config.contains("retry-on"), "{config}");
-    std::fs::write(&file, config).expect("written");
-    let child = Command::new(program)
-        .args(["-db", "-f"])
-        .arg(&file)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("haproxy starts");
-    Some(HaProxy { child, _folder: folder })
-}
-
-/// `host/deploy/haproxy/haproxy.cfg` with other ports and these three hosts.
-fn shipped(frontends: &[u16; 2], hosts: &[String]) -> String {
-    let mut config = Page::read("host/deploy/haproxy/haproxy.cfg").text;
-    for (port, frontend) in ["127.0.0.1:8000", "127.0.0.1:8001"].iter().zip(frontends) {
-        assert!(config.contains(port), "{port}");
-        config = config.replace(port, &format!("127.0.0.1:{frontend}"));
-    }
-    for (port, host) in ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"].iter().zip(hosts) {
-        assert!(config.contains(port), "{port}");
-        config = config.replace(port, host.trim_start_matches("http://"));
-    }
-    config
-}
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
-}
-
-/// The health checks of `haproxy.cfg`.
-const SHIPPED_CHECKS: &str = "inter 1s fall 2";
 
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
-    // Long enough for a check of HAProxy on a busy machine.
-    restart_in_turn("drain = \"3s\"", "inter 100ms fall 1");
+    // The drain is long enough for a check of HAProxy on a busy machine.
+    restart_all("3s", |config| without_retries(config).replace("inter 1s fall 2", "inter 100ms fall 1"));
 }
 
-/// With the shipped checks and the default drain.
+/// With the checks of the shipped file and the default drain.
 #[test]
-fn a_rolling_restart_behind_the_shipped_haproxy_fails_no_request() {
-    restart_in_turn("", SHIPPED_CHECKS);
+fn a_rolling_restart_behind_the_shipped_checks_fails_no_request() {
+    restart_all("5s", without_retries);
 }
 
-/// Restarts three hosts one after the other while clients send requests, of which none may fail.
-fn restart_in_turn(drain: &str, checks: &str) {
-    let config = format!("cache_dir = {:?}\n[server]\n{drain}\n", shared_cache());
+/// The shipped file without retries, so that no failure is hidden.
+fn without_retries(config: String) -> String {
+    assert!(config.contains("inter 1s fall 2"), "{config}");
+    let config = config.replace("retries 3", "retries 0");
+    let kept = |line: &&str| !line.contains("option redispatch") && !line.contains("retry-on");
+    let config: String = config.lines().filter(kept).map(|line| format!("{line}\n")).collect();
+    let config = config.replace("option http-keep-alive", "option http-keep-alive\n    http-reuse always");
+    assert!(config.contains("retries 0") && !config.contains("retry-on"), "{config}");
+    config
+}
+
+/// Restarts three hosts one after the other while requests run.
+fn restart_all(drain: &str, change: impl Fn(String) -> String) {
+    let config = format!("cache_dir = {:?}\n[server]\ndrain = \"{drain}\"\n", shared_cache());
     let config = config + &batching::config("file = \"bundled:digits.onnx\"");
     let setups = [(); 3].map(|()| Setup::with(&config));
     let image = std::fs::read(data("digits/7.jpg")).expect("a digit");
     let mut hosts: Vec<Process> = setups.iter().map(Setup::serve).collect();
     let urls: Vec<_> = hosts.iter().map(Process::url).collect();
-    let front = free_port();
-    let Some(_proxy) = haproxy(front, &urls, checks) else { return };
-    let front = format!("http://127.0.0.1:{front}");
-    let end = Instant::now() + PATIENCE;
-    while !TcpStream::connect(front.trim_start_matches("http://"))
-        .is_ok_and(|_| Connection::open(&front).try_send("POST", INFER, &image).is_ok_and(|reply| reply.status == 200))
-    {
-        assert!(Instant::now() < end, "haproxy does not answer");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let Some(proxy) = HaProxy::start(&urls, change) else { return };
+    let front = proxy.http.clone();
 
     let (is_over, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let failures = Mutex::new(Vec::new());

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::onnx::Onnx;
-use plimsoll_tests::{Server, TempDir, data, guests_config, shared_cache};
+use plimsoll_tests::{Server, TempDir, another_version, data, guests_config, shared_cache};
 use serde_json::{Value, json};
 
 pub(crate) use self::pipelines::{A, ALL, digits, guests, infer_digit, settled, shadow_metric};
@@ -65,6 +65,37 @@ async fn two_backends_of_one_model_agree() {
     assert_eq!(server.infer("p", "?chip=b", body).await.status, 200);
     infer_digit(&server, 4).await;
     settled(&server, 12).await;
+}
+
+/// Two versions of one plugin: two files, of which the second one is the shadow.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_versions_of_a_plugin_are_compared() {
+    let folder = TempDir::new().expect("a folder");
+    let native = plimsoll::base::bundled::plugin("infer-native").expect("bundled");
+    let [old, new] = [1, 2].map(|mark| {
+        let file = folder.path().join(format!("infer-{mark}.wasm"));
+        std::fs::write(&file, another_version(native, mark)).expect("written");
+        file
+    });
+    let plugins = format!("[plugins.infer-old]\nfile = {old:?}\n[plugins.infer-new]\nfile = {new:?}\n");
+    let config = format!("{plugins}{}", digits(&format!("{A}[models.b]\nfile = \"bundled:digits.onnx\"\n"), ALL, ""))
+        .replace("chips.a]\nplugin = \"infer-native\"", "chips.a]\nplugin = \"infer-old\"")
+        .replace("chips.b]\nplugin = \"infer-native\"", "chips.b]\nplugin = \"infer-new\"");
+    let server = Server::start(&config).await;
+    for digit in 0..10 {
+        infer_digit(&server, digit).await;
+    }
+    let pair = settled(&server, 10).await;
+    assert_eq!((&pair["compared"], &pair["largest"]["relative"]), (&json!(10), &Value::Null), "{pair}");
+    assert_eq!(pair["outputs"][0]["scores"]["top1_agreement"], 1.0, "{pair}");
+    assert_eq!(pair["outputs"][0]["relative"]["max"], 0.0, "{pair}");
+    // A new version of the shadow's file is another plugin: the one that answers stays.
+    let listed = server.get("/v1/plugins").await.text;
+    assert!(listed.contains("infer-old") && listed.contains("infer-new"), "{listed}");
+    let broken = server.send("PUT", "/v1/plugins/infer-new", &[], b"no component".to_vec()).await;
+    assert_eq!(broken.status, 422, "{}", broken.text);
+    infer_digit(&server, 4).await;
+    settled(&server, 11).await;
 }
 
 /// A network with the inputs and outputs of the digits, and other weights.

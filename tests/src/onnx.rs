@@ -14,6 +14,7 @@ pub struct Onnx {
     graph: GraphProto,
     opset: i64,
     metadata: Vec<StringStringEntryProto>,
+    imports: Vec<OperatorSetIdProto>,
 }
 
 impl Onnx {
@@ -212,6 +213,28 @@ impl Onnx {
         self
     }
 
+    /// Adds lists of texts to the attributes of the last node.
+    #[must_use]
+    pub fn with_text_lists(mut self, attributes: &[(&str, &[&str])]) -> Self {
+        let lists = attributes.iter().map(|&(name, values)| AttributeProto {
+            name: Some(name.into()),
+            strings: values.iter().map(|&value| value.to_owned()).collect(),
+            r#type: Some(AttributeType::STRINGS),
+            ..AttributeProto::default()
+        });
+        if let Some(node) = self.graph.node.last_mut() {
+            node.attribute.extend(lists);
+        }
+        self
+    }
+
+    /// Uses the operators of a further domain.
+    #[must_use]
+    pub fn import(mut self, domain: &str, version: i64) -> Self {
+        self.imports.push(OperatorSetIdProto { domain: Some(domain.into()), version: Some(version) });
+        self
+    }
+
     /// Adds an entry to the metadata.
     #[must_use]
     pub fn metadata(mut self, key: &str, value: &str) -> Self {
@@ -227,7 +250,10 @@ impl Onnx {
         let model = ModelProto {
             ir_version: Some(8),
             graph: Some(self.graph.clone()),
-            opset_import: vec![OperatorSetIdProto { domain: None, version: Some(self.opset) }],
+            opset_import: [OperatorSetIdProto { domain: None, version: Some(self.opset) }]
+                .into_iter()
+                .chain(self.imports.clone())
+                .collect(),
             metadata_props: self.metadata.clone(),
             ..ModelProto::default()
         };

@@ -11,11 +11,12 @@ use tempfile::TempDir;
 use crate::shared_cache;
 
 /// The routes that need the token of administration.
-const ADMINISTRATION: [&str; 8] = [
+const ADMINISTRATION: [&str; 9] = [
     "/v1/plugins",
     "/v1/memory",
     "/v1/chips",
     "/v1/config",
+    "/v1/fleet",
     "/v1/leaks",
     "/v1/requests",
     "/v1/recordings",

@@ -21,7 +21,7 @@ pub struct Comparison {
 pub enum Mismatch {
     /// Only one of the sets has the output.
     Name,
-    /// The shapes differ, or the bytes do not fit the shape.
+    /// The shapes differ, the bytes do not fit the shape, or one side has strings and the other one numbers.
     Shape,
     /// An element is NaN on one side only.
     Nan,
@@ -85,6 +85,18 @@ pub fn compare(reference: &Tensor, other: &Tensor) -> Result<Figures, Mismatch> 
 mod tests {
     use super::*;
     use crate::tensor::TensorType;
+
+    #[test]
+    fn strings_are_equal_or_not() {
+        let strings = |texts: &[&str]| {
+            Tensor::new(vec![texts.len() as u32], TensorType::Bytes, crate::tensor::join_strings(texts).expect("short"))
+        };
+        let same = compare(&strings(&["a", "bc"]), &strings(&["a", "bc"])).expect("compared");
+        assert_eq!((same.absolute, same.unequal_integers), (0.0, 0));
+        let other = compare(&strings(&["a", "bc"]), &strings(&["ab", "c"])).expect("compared");
+        assert_eq!((other.relative, other.unequal_integers), (1.0, 2));
+        assert_eq!(compare(&strings(&["1"]), &floats(&[1], &[1.0])), Err(Mismatch::Shape));
+    }
 
     fn floats(shape: &[u32], values: &[f32]) -> Tensor {
         Tensor::new(shape.to_vec(), TensorType::Fp32, values.iter().flat_map(|value| value.to_le_bytes()).collect())

@@ -7,11 +7,12 @@ macro_rules! component {
     };
 }
 
-const PLUGINS: [(&str, &[u8]); 12] = [
+const PLUGINS: [(&str, &[u8]); 13] = [
     ("classify-postprocess", component!("classify_postprocess.wasm")),
     ("crop-transform", component!("crop_transform.wasm")),
     ("detect-postprocess", component!("detect_postprocess.wasm")),
     ("embed-postprocess", component!("embed_postprocess.wasm")),
+    ("image-postprocess", component!("image_postprocess.wasm")),
     ("image-preprocess", component!("image_preprocess.wasm")),
     ("infer-native", component!("infer_native.wasm")),
     ("infer-wasm", component!("infer_wasm.wasm")),

@@ -9,7 +9,7 @@
 //!   the limit of the address space. [`threads`]: the limit of threads. [`allocator`]: returns freed memory to the operating system.
 //! - [`nearest`]: the word that was probably meant. [`object`]: objects of JSON and tables of TOML.
 //! - [`service_manager`]: tells systemd that the server is ready, reloads or stops.
-//! - [`telemetry`]: the log. `line_queue`: the queue of its lines. [`panics`]: counts and logs panics.
+//! - [`telemetry`]: the log. `line_queue`: the queue of its lines. `status_line`: how far long work is, on a terminal. [`panics`]: counts and logs panics.
 
 pub mod address_space;
 pub mod allocator;
@@ -28,6 +28,7 @@ mod path_steps;
 pub mod process;
 pub mod secrets;
 pub mod service_manager;
+mod status_line;
 pub mod telemetry;
 pub mod threads;
 pub mod watched_files;

@@ -72,6 +72,40 @@ pub fn memory_of_machine() -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// The memory of the graphics cards whose drivers say it in the folder `/sys/class/drm` (amdgpu: `mem_info_vram_total`; xe:
+/// `device/tile0/physical_vram_size_bytes`), by their names.
+pub fn memory_of_cards(drm: &Path) -> Vec<(String, u64)> {
+    let files = ["device/mem_info_vram_total", "device/tile0/physical_vram_size_bytes"];
+    let number = |path: &Path| {
+        let text = fs::read_to_string(path).ok()?;
+        match text.trim().strip_prefix("0x") {
+            Some(hexadecimal) => u64::from_str_radix(hexadecimal, 16).ok(),
+            None => text.trim().parse().ok(),
+        }
+    };
+    let entries = fs::read_dir(drm).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    // `card0` is a card, `card0-DP-1` one of its connectors.
+    let is_card = |name: &String| name.strip_prefix("card").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    let memory = |name: String| {
+        let bytes = files.iter().find_map(|file| number(&drm.join(&name).join(file)))?;
+        Some((name, bytes))
+    };
+    let mut cards: Vec<_> = names.filter(is_card).filter_map(memory).collect();
+    cards.sort();
+    cards
+}
+
+/// The memory that the process can still take: what the machine has available, and what the cgroup leaves.
+pub fn available_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)?;
+    let memory = process_memory();
+    let cgroup = memory.cgroup_limit_bytes.map(|limit| limit.saturating_sub(memory.cgroup_bytes.unwrap_or(0)));
+    Some(machine.min(cgroup.unwrap_or(u64::MAX)))
+}
+
 /// Usage and limit of the process's memory cgroup below `root`. `membership` is the text of `/proc/self/cgroup`.
 ///
 /// In version 2, `membership` has one line `0::PATH`; in version 1, it has one line for each controller (cgroups(7)).
@@ -102,6 +136,25 @@ fn cgroup(root: &Path, membership: &str) -> Option<(Option<u64>, Option<u64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_memory_of_cards_is_read_from_the_files_of_their_drivers() {
+        let root = std::env::temp_dir().join(format!("plimsoll-drm-{}", uuid::Uuid::new_v4()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write(path, text).expect("written");
+        };
+        write("card1/device/mem_info_vram_total", "17163091968\n");
+        write("card0/device/tile0/physical_vram_size_bytes", "0x200000000\n");
+        write("card0-DP-1/device/mem_info_vram_total", "5\n");
+        write("card2/device/vendor", "0x10de\n");
+        let expected = [("card0".to_owned(), 1 << 33), ("card1".to_owned(), 17_163_091_968)];
+        assert_eq!(memory_of_cards(&root), expected);
+        fs::remove_dir_all(&root).expect("removed");
+        assert_eq!(memory_of_cards(&root), []);
+        assert!(available_memory().is_none_or(|bytes| bytes > 0));
+    }
 
     #[test]
     fn both_versions_of_cgroups_are_read() {

@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::line_queue::{LineQueue, Source};
 use super::log_fields::SafeFields;
+use super::status_line::StatusLine;
 
 /// How long the process waits at exit for a reader that does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,8 +28,11 @@ const EXIT_LIMIT: Duration = Duration::from_secs(5);
 /// The targets of the lines that plugins print, and of the audit log.
 const GUESTS: &str = "plimsoll::guest";
 const AUDIT: &str = "plimsoll::audit";
+/// How long a command waits for the terminal before it prints its result.
+const SHORT: Duration = Duration::from_millis(200);
 
 static LINES: LineQueue = LineQueue::new();
+static STATUS: StatusLine = StatusLine::new();
 static WRITER: OnceLock<JoinHandle<()>> = OnceLock::new();
 
 /// The format of log lines.
@@ -73,7 +77,27 @@ pub fn start(format: LogFormat) -> io::Result<()> {
 
 /// Prints a line to stderr, after the log lines so far.
 pub fn print_line(line: &str) {
-    LINES.push(format!("{line}\n").as_bytes(), Source::Host);
+    STATUS.above(format!("{line}\n").as_bytes(), |lines| LINES.push(lines, Source::Host));
+}
+
+/// Returns true if stderr is a terminal, on which [`show_status`] has an effect.
+pub fn has_status() -> bool {
+    io::stderr().is_terminal() && WRITER.get().is_some()
+}
+
+/// Says on a terminal how far long work is, in a line that the next status replaces. Elsewhere it does nothing.
+pub fn show_status(text: &str) {
+    if has_status() {
+        STATUS.replace(text, |lines| LINES.push(lines, Source::Host));
+    }
+}
+
+/// Removes the status. Call this before something is printed to stdout, which may be the same terminal.
+pub fn clear_status() {
+    if has_status() {
+        STATUS.replace("", |lines| LINES.push(lines, Source::Host));
+        LINES.flush(SHORT, SHORT);
+    }
 }
 
 /// Waits until the lines are written, if stderr can take them. Call this before the process exits.
@@ -157,7 +181,7 @@ struct QueueWriter(Source);
 
 impl Write for QueueWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        LINES.push(line, self.0);
+        STATUS.above(line, |lines| LINES.push(lines, self.0));
         Ok(line.len())
     }
 

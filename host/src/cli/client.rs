@@ -117,7 +117,7 @@ impl Client {
     /// Sends a request. Returns the reply with its whole body.
     ///
     /// # Errors
-    /// If the server does not answer.
+    /// If the server does not answer. [`Error::NoReply`] if it may have got the request.
     pub(in crate::cli) async fn send(&self, request: RequestBuilder, path: &str) -> Result<Reply, Error> {
         let unreachable = |error: reqwest::Error| {
             let (shown, why) = (self.shown(path), innermost(&error));
@@ -125,10 +125,11 @@ impl Client {
             let message = format!("{shown} does not answer: {why}; set the address of the server with --server");
             if error.is_connect() {
                 Error::Unreachable(message)
-            } else if error.is_timeout() {
-                Error::NoReply(message)
-            } else {
+            } else if error.is_builder() {
                 Error::Failed(message)
+            } else {
+                // Too late, or the connection was cut: the server may have got the whole request.
+                Error::NoReply(message)
             }
         };
         let response: Response = request.send().await.map_err(unreachable)?;

@@ -24,7 +24,8 @@ pub(in crate::cli) enum Error {
     /// No connection to a server, so it got no request.
     #[error("{0}")]
     Unreachable(String),
-    /// The command did not wait longer for the reply to a request: the server may still do what was asked.
+    /// A request has no reply of the server: it came too late, the connection was cut, or a proxy replied instead. The server
+    /// may have done what was asked, or may still do it.
     #[error("{0}")]
     NoReply(String),
     /// A limit of the process leaves no room to serve.
@@ -48,6 +49,7 @@ impl Error {
 
     /// Prints the error and returns its exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
+        telemetry::clear_status();
         // The message may contain texts of plugins, registries and servers.
         telemetry::print_line(&printable_lines(&format!("plimsoll: {self}")));
         match self {

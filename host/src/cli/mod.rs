@@ -19,6 +19,7 @@ mod commands;
 mod error;
 mod init;
 mod merged_report;
+mod next_steps;
 mod output;
 mod run;
 mod signals;

@@ -45,6 +45,9 @@ impl Config {
         if let Some((key, reason)) = self.telemetry.mistake() {
             return refused(key, &reason);
         }
+        if let Some((key, reason)) = self.fleet.mistake() {
+            return refused(key, &reason);
+        }
         if let Some((key, reason)) = self.plugin_name_mistake() {
             return refused(&key, &reason);
         }
@@ -58,6 +61,7 @@ impl Config {
         times.push(("deploy.upload_timeout".to_owned(), Some(self.deploy.upload_timeout)));
         times.push(("server.grace_period".to_owned(), Some(*grace_period)));
         times.push(("deploy.poll".to_owned(), Some(self.deploy.poll)));
+        times.push(("fleet.timeout".to_owned(), Some(self.fleet.timeout)));
         for (name, chip) in &self.chips {
             match chip.mistake(name) {
                 Some((key, reason)) if key.is_empty() => return refused(&format!("chips.{name}"), &reason),
@@ -71,6 +75,7 @@ impl Config {
             }
             times.push((format!("models.{name}.max_delay"), model.max_delay));
             times.push((format!("models.{name}.device_retry"), model.device_retry));
+            times.push((format!("models.{name}.hang_after"), model.hang_after));
         }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));

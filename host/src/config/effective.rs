@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use plimsoll_runtime::nn::HangRule;
 use toml::{Table, Value};
 
 use super::environment::{Environment, Variable};
@@ -80,6 +81,9 @@ impl Config {
             let (health, batches) = (model.health_rules(), model.batch_rules());
             model.device_failures = Some(health.failures);
             model.device_retry = Some(health.retry);
+            if let HangRule::AtLeast(time) = health.hang {
+                model.hang_after = Some(time);
+            }
             model.max_delay = batches.map(|batches| batches.max_delay);
         }
         config

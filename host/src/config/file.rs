@@ -13,6 +13,7 @@ use super::auth::Auth;
 use super::backends::Backends;
 use super::chips::ChipSettings;
 use super::deploy::Deploy;
+use super::fleet::Fleet;
 use super::listen::Listen;
 use super::memory::Memory;
 use super::model::Model;
@@ -62,6 +63,9 @@ pub struct Config {
     /// The export of traces.
     #[serde(default, deserialize_with = "table")]
     pub telemetry: Telemetry,
+    /// The other servers with which canaries are decided.
+    #[serde(default, deserialize_with = "table")]
+    pub fleet: Fleet,
     /// How the memory report distinguishes callers.
     #[serde(default, deserialize_with = "table")]
     pub memory: Memory,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HealthRules};
+use plimsoll_runtime::nn::{BackendName, BatchRules, BatchSizes, Device, HangRule, HealthRules};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -48,6 +48,11 @@ pub struct Model {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub device_retry: Option<Duration>,
+    /// After this time, a run that has not ended means that the device hangs; `0s` switches this off. Default: 2 min, or ten
+    /// times the longest run so far if that is longer; on the CPU it is off.
+    #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
+    pub hang_after: Option<Duration>,
     /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
     #[serde(serialize_with = "optional_size")]
     #[schemars(with = "Option<Size>")]
@@ -109,6 +114,12 @@ impl Model {
         HealthRules {
             failures: self.device_failures.unwrap_or(default.failures),
             retry: self.device_retry.unwrap_or(default.retry),
+            hang: match self.hang_after {
+                Some(time) if time.is_zero() => HangRule::Never,
+                Some(time) => HangRule::After(time),
+                None if self.device == Device::Cpu => HangRule::Never,
+                None => HangRule::OF_ACCELERATORS,
+            },
         }
     }
 

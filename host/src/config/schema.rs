@@ -5,7 +5,15 @@ use serde_json::Value;
 
 use super::file::Config;
 
+/// The file with the schema that the commands write beside a configuration.
+pub const SCHEMA_FILE: &str = "plimsoll.schema.json";
+
 impl Config {
+    /// The line with which a configuration names [`SCHEMA_FILE`] to editors (Taplo, Even Better TOML).
+    pub fn schema_line() -> String {
+        format!("#:schema ./{SCHEMA_FILE}")
+    }
+
     /// The JSON Schema of the file.
     pub fn schema() -> Value {
         let schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Self>();

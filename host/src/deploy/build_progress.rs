@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use plimsoll_runtime::identity::Identity;
 
+use crate::base::telemetry;
 use crate::config::Config;
 
 /// Says what is compiled. During the start it also says how much is left.
@@ -30,6 +31,7 @@ impl BuildProgress {
     /// Ends the start.
     pub fn end_start(&self) {
         self.start.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        telemetry::clear_status();
     }
 
     /// Says that a component is compiled, because the cache does not have it.
@@ -37,6 +39,10 @@ impl BuildProgress {
         let start = self.start.lock().unwrap_or_else(PoisonError::into_inner);
         let name = &identity.name;
         match start.iter().position(|plugin| **plugin == **name) {
+            // One line that is rewritten, instead of one for each plugin.
+            Some(at) if telemetry::has_status() => {
+                telemetry::show_status(&format!("compiling {name} ({} of {}) …", at + 1, start.len()));
+            }
             Some(at) => tracing::info!("compiling {name} ({} of {}) …", at + 1, start.len()),
             None => tracing::info!("compiling {name} …"),
         }

@@ -89,8 +89,13 @@ impl BuildState {
         }
     }
 
-    /// Adds the stages of another state that are still in use.
-    pub(super) fn add_stages(&mut self, other: &Self) {
+    /// Adds the stages of another state that are still in use. Takes over its files and recorders if they are those of a later
+    /// configuration: what was read before it must not come back.
+    pub(super) fn join(&mut self, other: &Self) {
+        if other.files.generation() > self.files.generation() {
+            self.files = other.files.clone();
+            self.recorders.clone_from(&other.recorders);
+        }
         let known = |new: &Weak<StageCore>| self.stages.iter().any(|stage| stage.ptr_eq(new));
         let new: Vec<_> = other.stages.iter().filter(|stage| !known(stage)).cloned().collect();
         self.stages.extend(new);

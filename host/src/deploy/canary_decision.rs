@@ -6,9 +6,10 @@ use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
 
-use super::canary::{Canary, CanaryVerdict};
+use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
+use super::hold_back::replaced_by;
 use super::needed::needed;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
@@ -18,14 +19,16 @@ impl Deployer {
     pub async fn decide_canaries(&mut self, serving: &Serving) {
         for (name, candidate) in candidates(serving) {
             let served = serving.served.load_full();
+            let of_route = |route: &Route| Some((route.clone(), route.canary.clone()?));
             let canaries: Vec<_> = served
                 .routes
                 .values()
-                .filter_map(|route| route.canary.clone())
-                .filter(|canary| canary.is_of(&candidate.artifact.identity))
+                .filter_map(of_route)
+                .filter(|(_, canary)| canary.is_of(&candidate.artifact.identity))
                 .collect();
-            let verdicts: Vec<_> = canaries.iter().map(|canary| canary.verdict()).collect();
-            for canary in canaries.iter().filter(|canary| canary.verdict() != CanaryVerdict::Undecided) {
+            let verdicts: Vec<_> = canaries.iter().map(|(_, canary)| canary.verdict()).collect();
+            let is_decided = |verdict: &CanaryVerdict| *verdict != CanaryVerdict::Undecided;
+            for ((_, canary), _) in canaries.iter().zip(&verdicts).filter(|(_, verdict)| is_decided(verdict)) {
                 let figures = serde_json::to_string(&canary.comparison()).unwrap_or_else(|error| error.to_string());
                 tracing::info!(target: "plimsoll::audit", plugin = name, %figures, "canary");
             }
@@ -34,14 +37,16 @@ impl Deployer {
                 _ => None,
             });
             if let Some(reason) = failed {
-                if let Err(error) = self.end_canary(serving, &name, &reason, "canary") {
-                    tracing::error!(plugin = name, "cannot roll back the canary: {error}");
+                match self.end_canary(serving, &name, &reason, "canary") {
+                    Ok(_) => serving.remember_decision(&canaries, &CanaryVerdict::RollBack(reason)),
+                    Err(error) => tracing::error!(plugin = name, "cannot roll back the canary: {error}"),
                 }
             } else if !verdicts.is_empty() && verdicts.iter().all(|verdict| *verdict == CanaryVerdict::Promote) {
                 match self.promote(serving, &name, Arc::clone(&candidate), &mut Vec::new()).await {
                     Ok(()) => {
                         audit("canary", "promote", &candidate.artifact.identity, "serving");
                         serving.records.metrics.record_deployment(&name, "promoted");
+                        serving.remember_decision(&canaries, &CanaryVerdict::Promote);
                     }
                     Err(error) => tracing::error!(plugin = name, "cannot promote the canary: {error}"),
                 }
@@ -80,7 +85,7 @@ impl Deployer {
                 is_continued |= known.is_some();
                 let canary = match known {
                     Some(canary) => canary.continued_in(Arc::clone(pipeline)),
-                    None => Canary::new(Arc::clone(pipeline), identity, rules, &serving.canary_signal),
+                    None => serving.new_canary(Arc::clone(pipeline), identity, rules),
                 };
                 canaries.insert(user, Arc::new(canary));
             }
@@ -150,16 +155,16 @@ impl Deployer {
 
     /// Records a version whose canary ends undecided, because another version takes its place.
     pub(super) fn replace_candidate(&self, serving: &Serving, replaced: &Release, by: &str, with: &Identity) {
-        let identity = replaced.artifact.identity.clone();
-        if identity.digest == with.digest {
-            return;
+        if replaced.artifact.identity.digest != with.digest {
+            self.reject_candidate(serving, replaced, &replaced_by(&with.version), by);
         }
-        let reason = format!("version {} replaced it before its canary was decided", with.version);
-        let (source, figures) = (replaced.source.to_string(), VersionFigures::default());
-        self.reject(
-            serving,
-            by,
-            RejectedVersion { identity, source, reason, at: SystemTime::now(), retry: false, figures },
-        );
+    }
+
+    /// Records a version whose canary ended undecided.
+    pub(super) fn reject_candidate(&self, serving: &Serving, candidate: &Release, reason: &str, by: &str) {
+        let identity = candidate.artifact.identity.clone();
+        let (source, figures) = (candidate.source.to_string(), VersionFigures::default());
+        let (reason, at) = (reason.to_owned(), SystemTime::now());
+        self.reject(serving, by, RejectedVersion { identity, source, reason, at, retry: false, figures });
     }
 }

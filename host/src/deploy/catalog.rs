@@ -11,6 +11,7 @@ use plimsoll_runtime::stage::StageCore;
 use serde::Serialize;
 
 use super::journal_state::{HandledFile, PluginRecord, VersionRecord};
+pub use super::previous::{Place, PreviousVersion, UnreadVersion};
 use super::release::{Release, ReleaseSource};
 
 /// Maximum number of rejected versions of a plugin that are kept.
@@ -46,6 +47,8 @@ pub struct CatalogEntry {
     pub withdrawn: VecDeque<Arc<str>>,
     /// A note for the administrator, for example that the plugin's file is missing.
     pub note: Option<String>,
+    /// The place that the serving version had among the previous versions, for an undo; `None` if it had none.
+    pub place: Option<Place>,
     /// Another number after each change of the version that serves or is on canary. A process uses no number twice.
     pub revision: u64,
 }
@@ -57,23 +60,6 @@ pub struct NotPulled {
     pub reason: String,
     /// The revision of the plugin when the reference was requested. A later change of the plugin takes precedence.
     pub revision: u64,
-}
-
-/// A version that served before.
-pub struct PreviousVersion {
-    /// The version.
-    pub release: Arc<Release>,
-    /// Its stages, kept ready for a rollback.
-    pub stages: Vec<Arc<StageCore>>,
-}
-
-/// A version that served before, and that could not be read at the start.
-#[derive(Debug)]
-pub struct UnreadVersion {
-    /// Its record.
-    pub record: VersionRecord,
-    /// The digest of the previous version after which it served; `None` if there was none that could be read.
-    pub after: Option<String>,
 }
 
 /// A version that was rejected, or was rolled back by its canary.
@@ -137,6 +123,8 @@ impl CatalogEntry {
     /// most `keep` previous versions stay.
     pub fn serve(&mut self, release: Arc<Release>, stages: Vec<Arc<StageCore>>, keep: usize) {
         let digest = Arc::clone(&release.artifact.identity.digest);
+        let index = self.previous.iter().position(|it| *it.release.artifact.identity.digest == *digest);
+        self.place = index.map(|index| Place { index, is_withdrawn: self.is_withdrawn(&digest) });
         self.readmit(&digest);
         self.begin_revision();
         self.unread.retain(|unread| *unread.record.digest != *digest);
@@ -199,15 +187,22 @@ impl CatalogEntry {
         let is_same = |handled: &HandledFile| *handled.digest == *identity.digest;
         let known_here = self.handled.get(what);
         let is_known = known_here.map_or_else(|| self.handled.values().any(is_same), is_same);
-        let is_changed = self.serving.as_ref().is_some_and(|serving| {
-            let known = &serving.artifact.identity;
-            let has_new_manifest = *known == *identity && serving.manifest.text != release.manifest.text;
-            let has_new_name =
-                known_here.is_none() && known.digest == identity.digest && known.version != identity.version;
-            has_new_manifest || has_new_name
-        });
+        let has_new_name = known_here.is_none()
+            && self
+                .serving
+                .as_ref()
+                .map(|it| &it.artifact.identity)
+                .is_some_and(|serving| serving.digest == identity.digest && serving.version != identity.version);
+        let is_changed = has_new_name || self.has_new_manifest(release);
         let is_retried = self.rejected.iter().any(|it| it.retry && it.identity.digest == identity.digest);
         is_known && !is_changed && !is_retried
+    }
+
+    /// Returns true if a release is the version on canary, or otherwise the one that serves, with another manifest.
+    pub fn has_new_manifest(&self, release: &Release) -> bool {
+        let is_it = |it: &&Arc<Release>| it.artifact.identity == release.artifact.identity;
+        let current = [&self.candidate, &self.serving].into_iter().flatten().find(is_it);
+        current.is_some_and(|current| current.manifest.text != release.manifest.text)
     }
 
     /// Forgets the handled files and references that no longer exist, and the versions of them that were rejected. A

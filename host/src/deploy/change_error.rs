@@ -66,6 +66,11 @@ pub enum ChangeError {
 }
 
 impl ChangeError {
+    /// Returns true if the same change may succeed later: another change prevents it, or there is no room for it now.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::NoCapacity { .. } | Self::NotDurable { .. })
+    }
+
     /// The error of a change whose pipelines could not be built.
     pub(super) fn of_build(plugin: &str, error: &BuildError) -> Self {
         let reason = error.to_string();

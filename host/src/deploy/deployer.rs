@@ -10,7 +10,6 @@ use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
-use super::canary::Canary;
 use super::catalog::{RejectedVersion, VersionFigures};
 pub use super::change_error::{ChangeError, DeployedState};
 use super::file_fingerprint::FileFingerprint;
@@ -239,9 +238,9 @@ impl Deployer {
                 let served = serving.served.load();
                 let current = served.routes.get(&user).and_then(|route| route.canary.as_ref());
                 let identity = &candidate.artifact.identity;
-                let canary = match current.filter(|canary| canary.is_of(identity)) {
+                let canary = match current.filter(|canary| canary.is_of(identity) && canary.is_unchanged_in(pipeline)) {
                     Some(canary) => canary.continued_in(Arc::clone(pipeline)),
-                    None => Canary::new(Arc::clone(pipeline), identity, rules, &serving.canary_signal),
+                    None => serving.new_canary(Arc::clone(pipeline), identity, rules),
                 };
                 if let Some(route) = routes.get_mut(&user) {
                     route.canary = Some(Arc::new(canary));

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
+use super::fleet::Fleet;
 use super::journal_writer::{JournalWriter, Ticket};
 use super::read_ahead::ReadAhead;
 use super::rehearsed::Rehearsed;
@@ -46,7 +47,8 @@ impl Deployments {
         records: Arc<Records>,
     ) -> Result<Self, ConfigError> {
         let (mut deployer, catalog, served) = Deployer::start(runtime, config, remembers, &records).await?;
-        let serving = Arc::new(Serving::new(served, catalog, records));
+        let fleet = Fleet::new(&config.fleet).filter(|_| remembers);
+        let serving = Arc::new(Serving::new(served, catalog, records, fleet));
         deployer.finish_start(&serving).await;
         deployer.finish_build();
         allocator::trim();

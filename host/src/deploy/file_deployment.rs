@@ -8,7 +8,7 @@ use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer};
 use super::deployments::Build;
 use super::file_fingerprint::FileFingerprint;
-use super::file_order::{check_order, log_skipped};
+use super::file_order::{check_order, log_skipped, waits_for_canary};
 use super::folder_look::{ComponentFile, Look};
 use super::newest_release::release_of_file;
 use super::release::{FileError, Release};
@@ -49,6 +49,7 @@ pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look)
         && is_new(release)
     {
         if was_logged {
+            build.change(async |serving, deployer| deployer.check_change(serving, release).map(drop))?;
             // Keeping a copy may fail at every scan, so it is tried before the release is compiled and logged as a
             // deployment. The lock is only taken if that fails.
             let journal = build.change(async |_, deployer| deployer.journal.clone());
@@ -114,19 +115,24 @@ impl Deployer {
                 return Ok(());
             }
             if let Err(error) = check_order(plugin, &release, |path| look.is_gone(path)) {
+                if waits_for_canary(plugin, &release) {
+                    let reason = format!("its manifest has changed, and waits for the canary of `{}`", found.name);
+                    return Err(ChangeError::Conflict(reason).into());
+                }
                 drop(plugins);
                 self.refuse_older(serving, found, release, error.to_string());
                 return Ok(());
             }
             plugin.handled.get(&what).cloned()
         };
+        // It waits, for example for a canary: it is not handled, and the log says so once.
+        self.check_change(serving, &release)?;
         let digest = release.artifact.identity.digest.to_string();
         self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
         // The file is marked before the deployment, so that a release that causes a panic is not tried repeatedly.
         self.folder.mark_handled(found);
         let result = self.deploy(serving, release, "folder").await;
-        if let Err(ChangeError::Conflict(_) | ChangeError::NotDurable { .. } | ChangeError::NoCapacity { .. }) = &result
-        {
+        if result.as_ref().is_err_and(ChangeError::is_temporary) {
             // The file is marked as not handled, so that the next scan tries it again.
             let mut plugins = serving.catalog();
             let handled = &mut plugins.entry(found.name.clone()).or_default().handled;

@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
+use std::sync::Arc;
 
 use plimsoll_runtime::component::artifact::UNVERSIONED;
 
@@ -61,6 +62,13 @@ pub(super) fn check_order(
         )));
     }
     Ok(())
+}
+
+/// Returns true if a file has the bytes that serve, while a newer version is on canary. If its manifest has changed, it is
+/// deployed if the canary is rolled back.
+pub(super) fn waits_for_canary(plugin: &CatalogEntry, release: &Release) -> bool {
+    let serves = |serving: &Arc<Release>| serving.artifact.identity == release.artifact.identity;
+    plugin.candidate.is_some() && plugin.serving.as_ref().is_some_and(serves)
 }
 
 /// Says why a file whose bytes were handled before is not deployed.

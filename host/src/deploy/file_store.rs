@@ -20,12 +20,15 @@ use super::model_files::{ModelFiles, WeakFiles};
 use super::read_ahead::ReadAhead;
 use super::release::Release;
 use crate::base::allocator::trim;
-use crate::base::process::resident_memory;
+use crate::base::process::{available_memory, resident_memory};
 use crate::config::{self, Config, ReadError};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
 
-/// The most bytes of a model that is also loaded on the CPU, to compare the outputs. Each session has a copy of the weights.
-const MAX_COMPARED: usize = 256 << 20;
+/// A model of at most these bytes is always loaded on the CPU too, to compare the outputs.
+const MAX_COMPARED: u64 = 256 << 20;
+/// A larger one is, if it has at most this part of the available memory: the library may hold its weights twice while it
+/// arranges them.
+const SHARE_COMPARED: u64 = 4;
 
 /// A backend, and the semaphore that limits its concurrent runs.
 type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
@@ -35,6 +38,8 @@ type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
     files: Files,
+    /// How often the files were read again for a new configuration.
+    generation: u64,
     /// The files that were read before the present change.
     ahead: Arc<ReadAhead>,
     batches: BatchMetrics,
@@ -79,10 +84,19 @@ fn check_memory(model: &LoadedModel, wanted: &config::Model) -> Result<(), FileS
 fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<dyn Model>>, LoadError> {
     let external = source.external.iter().map(|(_, bytes)| bytes.len());
     let bytes = source.bytes.len() + external.sum::<usize>();
-    if bytes > MAX_COMPARED {
-        let (name, limit) = (&source.name, ByteSize::b(MAX_COMPARED as u64));
-        tracing::info!(
-            "model {name}: its outputs are not compared with those on the CPU, because it has more than {limit}"
+    let available = available_memory().unwrap_or(0);
+    let limit = (available / SHARE_COMPARED).max(MAX_COMPARED);
+    if bytes as u64 > limit {
+        tracing::warn!(
+            "model {}: it is not known whether the outputs on target `{}` are those on the CPU. The comparison needs the \
+             model in memory once more; it has {}, and at most {} are used for it, a quarter of the {} that are available. \
+             Compare the answers with a shadow chip, give the process more memory, or set `compare_with_cpu = false`, which \
+             also switches this warning off",
+            source.name,
+            source.device,
+            ByteSize::b(bytes as u64),
+            ByteSize::b(limit),
+            ByteSize::b(available)
         );
         return Ok(None);
     }
@@ -93,16 +107,29 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
 impl FileStore {
     /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
     pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
-        Self { backends: HashMap::new(), files: Files::default(), ahead: Arc::default(), batches, memory }
+        Self {
+            backends: HashMap::new(),
+            files: Files::default(),
+            generation: 0,
+            ahead: Arc::default(),
+            batches,
+            memory,
+        }
     }
 
     /// Makes the next build read every file again, for a new configuration. It takes those that were read before the change
     /// from `ahead`.
     pub(super) fn invalidate(&mut self, ahead: Arc<ReadAhead>) {
         self.ahead = ahead;
+        self.generation += 1;
         self.files.assets.clear();
         self.files.manifest_assets.invalidate();
         self.files.models.values_mut().for_each(|known| known.is_checked = false);
+    }
+
+    /// A number that is higher for the files of a later configuration.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Drops what was read before a change. Call this after the change.

@@ -11,7 +11,7 @@ use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
 use super::folder_look::Look;
 use super::journal_state::HandledFile;
-use super::needed::needed;
+use super::needed::users;
 use super::release::{Release, ReleaseSource};
 use super::served_pipeline::ServedPipeline;
 use super::serving::{Route, Serving};
@@ -71,8 +71,8 @@ impl Deployer {
             }
         }
         for (name, path) in gone {
-            match needed(&self.config).remove(name.as_str()) {
-                Some(users) => {
+            match users(&self.config, &self.unloaded, &name).as_slice() {
+                users @ [_, ..] => {
                     let note = format!(
                         "its file {} is gone; the plugin continues to serve because pipeline `{}` needs it",
                         path.display(),
@@ -81,7 +81,7 @@ impl Deployer {
                     tracing::warn!(plugin = name, "{note}");
                     serving.catalog().entry(name).or_default().note = Some(note);
                 }
-                None => {
+                [] => {
                     if let Err(error) = self.retire(serving, &name, "folder") {
                         tracing::warn!(plugin = name, "{error}");
                     }

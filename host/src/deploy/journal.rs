@@ -20,6 +20,7 @@ use super::durable_file::{DRAFT, sync_folder, write_durably};
 use super::folder_lock::FolderLock;
 pub use super::journal_error::JournalError;
 use super::journal_state::JournalState;
+use super::staged_copy::remove_staged;
 use crate::base::files::read_regular;
 use crate::config::admin::TOKEN_FILE;
 
@@ -126,6 +127,7 @@ impl Journal {
         for file in [JOURNAL, TOKEN_FILE] {
             let _ = fs::remove_file(self.folder.join(file).with_extension(DRAFT));
         }
+        remove_staged(&self.folder);
         self.remove_unnamed(state);
     }
 

@@ -15,11 +15,13 @@
 //!   that survive a crash.
 //!   [`upload`]: a release that came over HTTP.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
-//! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires.
-//!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. [`model_repository`]: unloads and loads
+//! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires; `undo`: takes a deployment back. `previous`: the versions that served before.
+//!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. `canary_verdict`,
+//!   `canary_evidence`: what its figures mean. [`fleet`], [`fleet_report`], `canary_peers`, `fleet_canaries`: several servers decide it together.
+//!   [`model_repository`]: unloads and loads
 //!   pipelines.
 //! - [`start`]: the deployment at start; `restored`: the versions of the journal. `reload`: the change to a new configuration. `pull`, `pending_reload`: pulls the
-//!   components that it names, before the change; `pull_again`: asks registries again that could not be asked. [`release_selection`]: selects the release that serves if there are several. [`version_order`], [`newest_file`],
+//!   components that it names, before the change; `pull_again`: asks registries again that could not be asked. [`release_selection`]: selects the release that serves if there are several; `hold_back`: puts it on canary first. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
 //!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
@@ -36,7 +38,9 @@ pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
 mod canary_evidence;
+mod canary_peers;
 pub mod canary_progress;
+mod canary_verdict;
 pub mod capture;
 pub mod catalog;
 pub mod change_error;
@@ -49,9 +53,13 @@ pub mod file_fingerprint;
 mod file_order;
 pub mod file_store;
 mod file_store_error;
+pub mod fleet;
+mod fleet_canaries;
+pub mod fleet_report;
 mod folder_lock;
 pub mod folder_look;
 pub mod forget;
+mod hold_back;
 pub mod journal;
 pub mod journal_error;
 pub mod journal_state;
@@ -69,6 +77,7 @@ pub mod pipeline_build;
 pub mod pipeline_builder;
 mod pipeline_chips;
 pub mod plugin_folder;
+mod previous;
 mod pull;
 mod pull_again;
 mod read_ahead;
@@ -89,6 +98,7 @@ mod staged_copy;
 mod stages;
 pub mod start;
 mod step_build;
+mod undo;
 pub mod unreadable;
 pub mod upload;
 pub mod version_order;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// The plugins that the configuration's pipelines use, each with the names of these pipelines.
 pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
@@ -17,6 +17,12 @@ pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
         }
     }
     needed
+}
+
+/// The pipelines that use a plugin, also those that are unloaded: they must find it when they are loaded again.
+pub fn users(config: &Config, unloaded: &BTreeMap<String, config::Pipeline>, plugin: &str) -> Vec<String> {
+    let pipelines = config.pipelines.iter().chain(unloaded);
+    pipelines.filter(|(_, pipeline)| pipeline.uses(plugin)).map(|(name, _)| name.clone()).collect()
 }
 
 /// The file or reference of a plugin, if the configuration names one.

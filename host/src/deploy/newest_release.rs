@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::catalog::{CatalogEntry, RejectedVersion, VersionFigures};
 use super::deployer::Deployer;
-use super::file_order::{check_order, log_skipped};
+use super::file_order::{check_order, log_skipped, waits_for_canary};
 use super::folder_look::ComponentFile;
 use super::journal_state::HandledFile;
 use super::needed::declared;
@@ -95,6 +95,10 @@ impl Deployer {
             && declared(config, name).is_none()
             && let Err(error) = check_order(plugin, release, |path| look.is_gone(path))
         {
+            if waits_for_canary(plugin, release) {
+                self.folder.mark_unhandled(found);
+                return Ok(None);
+            }
             remember(plugin, found, release);
             let identity = release.artifact.identity.clone();
             if plugin.serving.as_ref().is_some_and(|it| it.artifact.identity.digest == identity.digest) {

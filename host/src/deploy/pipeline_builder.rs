@@ -95,8 +95,9 @@ impl PipelineBuilder {
         self.state.files.loaded_models(config)
     }
 
-    /// Adds the stages of another builder that are still in use.
-    pub(super) fn add_stages(&mut self, other: &Self) {
-        self.state.add_stages(&other.state);
+    /// Adds the stages of another builder that are still in use, and takes over its files if they are of a later
+    /// configuration.
+    pub(super) fn join(&mut self, other: &Self) {
+        self.state.join(&other.state);
     }
 }

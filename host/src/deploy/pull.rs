@@ -73,6 +73,16 @@ pub(super) fn must_pull(reference: &str, plugin: Option<&CatalogEntry>) -> bool 
     !(reference.contains("@sha256:") && plugin.is_some_and(is_known))
 }
 
+/// Returns true if a release was handled before from this file or reference, so that it is not a new one: the same bytes
+/// with a new modification time are none, because the folder may have been copied or restored; those with a changed
+/// manifest are one. A version that was rolled back is not new wherever it comes from.
+pub(super) fn is_handled(what: &str, release: &Release, plugin: &CatalogEntry) -> bool {
+    let digest = &*release.artifact.identity.digest;
+    let is_known = plugin.handled.get(what).is_some_and(|known| *known.digest == *digest);
+    let is_old = plugin.is_withdrawn(digest) || (is_known && !plugin.has_new_manifest(release));
+    plugin.serving.is_some() && is_old
+}
+
 /// The references that must be pulled for a configuration. `known` has the releases from which it selects.
 pub(super) fn wanted(config: &Config, known: &Catalog) -> Vec<Wanted> {
     let wanted = config.plugins.keys().filter_map(|name| {

@@ -11,7 +11,7 @@ use super::deployer::{ChangeError, Deployer};
 use super::deployments::Build;
 use super::file_fingerprint::FileFingerprint;
 use super::pending_reload::PendingPulls;
-use super::pull::{Wanted, reference_of};
+use super::pull::{Wanted, is_handled, reference_of};
 use super::release::Release;
 use super::serving::Serving;
 
@@ -101,15 +101,20 @@ fn note(build: &Build<'_>, wanted: &Wanted, reason: Option<String>) {
     }
 }
 
-/// Deploys what was pulled, unless the configuration, or another change of the plugin, has overtaken it.
+/// Deploys what was pulled, unless the configuration, or another change of the plugin, has overtaken it, or it was handled
+/// before, as if the registry had answered at once.
 fn deploy(build: &Build<'_>, wanted: &Wanted, release: &Release) {
     let is_due = |deployer: &Deployer, serving: &Serving| {
         reference_of(&deployer.config, &wanted.plugin) == Some(&wanted.reference)
             && serving.catalog().get(&wanted.plugin).is_some_and(|plugin| wanted.revision == Some(plugin.revision))
     };
+    let is_new = |serving: &Serving| {
+        let plugins = serving.catalog();
+        plugins.get(&wanted.plugin).is_some_and(|plugin| !is_handled(&wanted.reference, release, plugin))
+    };
     let result = build.make(
         &async |serving, deployer| {
-            if is_due(deployer, serving) {
+            if is_new(serving) && is_due(deployer, serving) {
                 deployer.rehearse_deploy(serving, release).await;
             }
         },
@@ -117,7 +122,9 @@ fn deploy(build: &Build<'_>, wanted: &Wanted, release: &Release) {
             let mut result = Ok(());
             if is_due(deployer, serving) {
                 let digest = release.artifact.identity.digest.to_string();
-                result = deployer.deploy(serving, release.clone(), "registry").await.map(drop);
+                if is_new(serving) {
+                    result = deployer.deploy(serving, release.clone(), "registry").await.map(drop);
+                }
                 if !matches!(result, Err(ChangeError::NoCapacity { .. } | ChangeError::NotDurable { .. })) {
                     let (name, what) = (&wanted.plugin, wanted.reference.clone());
                     deployer.remember_handled(serving, name, what, &digest, FileFingerprint::default());

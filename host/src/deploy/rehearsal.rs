@@ -7,7 +7,7 @@ use std::sync::Arc;
 use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
-use super::deployer::{ChangeError, Deployer, candidates};
+use super::deployer::{ChangeError, Deployer};
 use super::lost_copies::LostCopies;
 use super::needed::needed;
 use super::pipeline_build::Selection;
@@ -28,7 +28,7 @@ impl Deployer {
         let builder = match builder {
             Some(known) => {
                 let mut builder = known.clone();
-                builder.add_stages(&self.builder);
+                builder.join(&self.builder);
                 builder
             }
             None => self.builder.clone(),
@@ -63,7 +63,7 @@ impl Deployer {
     pub(super) fn adopt_rehearsal(&mut self) -> bool {
         self.rehearsed.resume_panic();
         let Some(mut builder) = self.rehearsed.builder.take() else { return false };
-        builder.add_stages(&self.builder);
+        builder.join(&self.builder);
         self.builder = builder;
         true
     }
@@ -105,9 +105,11 @@ impl Deployer {
         if self.select(&config, &mut catalog).await.is_err() {
             return;
         }
+        let candidates: Vec<_> =
+            catalog.iter().filter_map(|(name, plugin)| Some((name.clone(), plugin.candidate.clone()?))).collect();
         let selection: Selection =
             catalog.into_iter().filter_map(|(name, plugin)| Some((name, plugin.serving?))).collect();
-        for (name, candidate) in candidates(serving) {
+        for (name, candidate) in candidates {
             let mut selection = selection.clone();
             selection.insert(name.clone(), candidate);
             let _ = self.try_selection(&config, &selection, Some(&name), &mut Vec::new()).await;

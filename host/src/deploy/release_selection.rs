@@ -16,16 +16,18 @@ use super::needed::declared;
 use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
-use super::pull::{must_pull, reference_of};
+use super::pull::{is_handled, must_pull, reference_of};
 use super::release::{FileError, Release, ReleaseSource};
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError, PullError};
 
 /// The releases that a plugin may serve with: the newest one, and the one that served before it.
-struct Choice {
-    newest: Arc<Release>,
-    last: Option<Arc<Release>>,
+pub(super) struct Choice {
+    pub(super) newest: Arc<Release>,
+    pub(super) last: Option<Arc<Release>>,
+    /// A new release that must pass a canary before it serves. Then `newest` is the one before it.
+    pub(super) candidate: Option<Arc<Release>>,
 }
 
 /// Why there is no release with which a plugin may serve.
@@ -83,6 +85,9 @@ impl Deployer {
                 choices.iter().map(|(name, choice)| (name.clone(), Arc::clone(&choice.newest))).collect();
             let error = match self.try_selection(config, &selection, None, &mut held).await {
                 Ok(pipelines) => {
+                    let held_back = self.hold_back(config, &mut choices, &mut held).await;
+                    let held_back = held_back.map_err(|error| error.in_config(config))?;
+                    let pipelines = held_back.unwrap_or(pipelines);
                     for (name, choice) in choices {
                         self.add_to_catalog(catalog, &name, choice);
                     }
@@ -146,13 +151,16 @@ impl Deployer {
         let newest = match fresh {
             Some(Ok((what, fingerprint, release))) => {
                 let digest = release.artifact.identity.digest.to_string();
+                let is_known = is_handled(&what, &release, plugin);
                 let known = plugin.handled.insert(what, HandledFile { digest: digest.clone(), fingerprint });
-                // The same bytes with a new modification time are not a new release, because the folder may have been
-                // copied or restored. The same bytes with a changed manifest are a new release.
-                let is_changed = last.as_ref().is_some_and(|last| {
-                    last.artifact.identity == release.artifact.identity && last.manifest.text != release.manifest.text
-                });
-                let is_known = last.is_some() && !is_changed && known.is_some_and(|known| known.digest == digest);
+                let is_repeated = known.is_some_and(|known| known.digest == digest);
+                if is_known && !is_repeated && !self.is_rehearsal {
+                    tracing::warn!(
+                        plugin = name, %digest,
+                        "{} does not serve, because this version was rolled back; `plimsoll plugin deploy` deploys it",
+                        release.source
+                    );
+                }
                 if is_overtaken && !is_known && !self.is_rehearsal {
                     tracing::warn!(
                         plugin = name, %digest,
@@ -185,8 +193,8 @@ impl Deployer {
             );
         }
         match (newest, last) {
-            (Some(newest), last) => Ok(Choice { newest, last }),
-            (None, Some(last)) => Ok(Choice { newest: last, last: None }),
+            (Some(newest), last) => Ok(Choice { newest, last, candidate: None }),
+            (None, Some(last)) => Ok(Choice { newest: last, last: None, candidate: None }),
             (None, None) => {
                 if let Some(lost) = &plugin.lost {
                     return Err(NoRelease::Lost(lost.clone()));
@@ -194,7 +202,7 @@ impl Deployer {
                 // The bundled plugin does not take the place of a file that the configuration names.
                 let bundled = if declared(config, name).is_none() { Release::bundled(name) } else { None };
                 let release = bundled.ok_or_else(|| unknown(config, name))?;
-                Ok(Choice { newest: Arc::new(release), last: None })
+                Ok(Choice { newest: Arc::new(release), last: None, candidate: None })
             }
         }
     }
@@ -214,6 +222,9 @@ impl Deployer {
             }
         }
         let plugin = catalog.entry(name.to_owned()).or_default();
+        if let Some(candidate) = choice.candidate {
+            plugin.put_on_canary(candidate);
+        }
         let same = plugin.serving.as_ref().is_some_and(|old| old.artifact.identity == release.artifact.identity);
         if same {
             plugin.serving = Some(release);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
-use super::needed::needed;
+use super::journal_state::HandledFile;
+use super::needed::users;
 use super::serving::{Route, Served, Serving};
 use crate::config::{self, Config, ConfigError};
 
@@ -62,6 +63,9 @@ impl Deployer {
             let Some(new) = chosen.serving else { continue };
             plugin.handled = chosen.handled;
             plugin.not_pulled = chosen.not_pulled;
+            if let Some(candidate) = chosen.candidate {
+                plugin.put_on_canary(candidate);
+            }
             chosen.rejected.into_iter().for_each(|rejected| plugin.reject(rejected));
             if plugin.serving.as_ref().is_none_or(|old| old.artifact.identity != new.artifact.identity) {
                 plugin.serve(new, stages, self.config.deploy.keep);
@@ -99,7 +103,8 @@ impl Deployer {
     pub(super) fn known_releases(&self, serving: &Serving) -> Catalog {
         let known = |plugin: &CatalogEntry| CatalogEntry {
             serving: plugin.serving.clone(),
-            handled: plugin.record().handled,
+            candidate: plugin.candidate.clone(),
+            handled: known_handled(plugin),
             withdrawn: plugin.withdrawn.clone(),
             lost: plugin.lost.clone(),
             revision: plugin.revision,
@@ -117,7 +122,7 @@ impl Deployer {
             .map(|(name, _)| name.clone())
             .collect();
         for name in &gone {
-            if needed(&self.config).contains_key(name.as_str()) {
+            if !users(&self.config, &self.unloaded, name).is_empty() {
                 continue;
             }
             if let Err(error) = self.retire(serving, name, "folder") {
@@ -125,6 +130,16 @@ impl Deployer {
             }
         }
     }
+}
+
+/// The handled files from which a new configuration selects. The file of a candidate was handled even if there is no copy of
+/// it on disk: otherwise a reload would make it serve before its canary is decided.
+fn known_handled(plugin: &CatalogEntry) -> BTreeMap<String, HandledFile> {
+    let candidate = plugin.candidate.as_ref().map(|candidate| &candidate.artifact.identity.digest);
+    let of_candidate = plugin.handled.iter().filter(|(_, handled)| candidate.is_some_and(|it| **it == *handled.digest));
+    let mut known = plugin.record().handled;
+    known.extend(of_candidate.map(|(what, handled)| (what.clone(), handled.clone())));
+    known
 }
 
 /// The settings that differ and cannot be changed while the process runs.

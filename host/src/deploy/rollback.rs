@@ -8,9 +8,12 @@ use plimsoll_runtime::text::{listed, shortened};
 use super::build_error::BuildError;
 use super::catalog::CatalogEntry;
 use super::deployer::{ChangeError, Deployer, audit, candidates};
-use super::needed::needed;
+use super::needed::users;
 use super::release::Release;
 use super::serving::Serving;
+
+/// Why a canary ended.
+const ENDED_MANUALLY: &str = "rolled back manually during its canary";
 
 impl Deployer {
     /// Rolls back to the latest previous version, or to the one with the version `to` or a digest that begins with `to`
@@ -28,34 +31,31 @@ impl Deployer {
     ) -> Result<Identity, ChangeError> {
         self.adopt_rehearsal();
         if ends_canary(serving, name, to) {
-            return self.end_canary(serving, name, "rolled back manually during its canary", by);
+            return self.end_canary(serving, name, ENDED_MANUALLY, by);
         }
         let release = previous_release(serving, name, to)?;
         let identity = release.artifact.identity.clone();
         let rejected = |error: BuildError| ChangeError::of_build(name, &error);
-        let before = serving.catalog().get(name).and_then(|plugin| plugin.serving.clone());
+        let (before, candidate) = {
+            let plugins = serving.catalog();
+            let plugin = plugins.get(name);
+            (plugin.and_then(|it| it.serving.clone()), plugin.and_then(|it| it.candidate.clone()))
+        };
         self.promote(serving, name, release, &mut Vec::new()).await.map_err(rejected)?;
-        if let (Some(before), Some(plugin)) = (before, serving.catalog().get_mut(name)) {
-            let before = &before.artifact.identity.digest;
-            if *before != identity.digest {
-                plugin.withdraw(before);
+        let candidate = candidate.filter(|candidate| candidate.artifact.identity.digest != identity.digest);
+        for gone in candidate.iter().chain(&before) {
+            let gone = &gone.artifact.identity.digest;
+            if let Some(plugin) = serving.catalog().get_mut(name).filter(|_| *gone != identity.digest) {
+                plugin.withdraw(gone);
             }
+        }
+        if let Some(candidate) = candidate {
+            self.reject_candidate(serving, &candidate, ENDED_MANUALLY, by);
         }
         audit(by, "rollback", &identity, "serving");
         serving.records.metrics.record_deployment(name, "rollback");
         self.write_journal(serving);
         Ok(identity)
-    }
-
-    /// Forgets a version whose deployment was taken back by a rollback: it is no previous version, and was not rolled back, so
-    /// it may be deployed again by any means.
-    pub fn forget_undone(&mut self, serving: &Serving, name: &str, digest: &str) {
-        if let Some(plugin) = serving.catalog().get_mut(name) {
-            plugin.previous.retain(|previous| !previous.release.artifact.identity.digest.starts_with(digest));
-            let undone: Vec<_> = plugin.withdrawn.iter().filter(|known| known.starts_with(digest)).cloned().collect();
-            undone.iter().for_each(|digest| plugin.readmit(digest));
-        }
-        self.write_journal(serving);
     }
 
     /// Rehearses [`Deployer::rollback`]: after a restart, the stages of the previous versions must be built again.
@@ -80,9 +80,9 @@ impl Deployer {
     /// Takes a plugin out of service.
     ///
     /// # Errors
-    /// If there is no such plugin, or a pipeline needs it.
+    /// If there is no such plugin, or a pipeline needs it, which may be unloaded.
     pub fn retire(&mut self, serving: &Serving, name: &str, by: &str) -> Result<(), ChangeError> {
-        let users = needed(&self.config).remove(name).unwrap_or_default();
+        let users = users(&self.config, &self.unloaded, name);
         let mut plugins = serving.catalog();
         let known = plugins.get_mut(name).filter(|plugin| plugin.serving.is_some() || !plugin.rejected.is_empty());
         let Some(plugin) = known else {
@@ -113,7 +113,7 @@ impl Deployer {
 ///
 /// # Errors
 /// If it has none, or another one: it may have been promoted meanwhile.
-pub fn check_canary(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
+pub(super) fn check_canary(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
     let is_wanted = |release: &Arc<Release>| digest.len() >= 6 && release.artifact.identity.digest.starts_with(digest);
     match serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.as_ref().is_some_and(is_wanted)) {
         true => Ok(()),
@@ -128,7 +128,7 @@ pub fn check_canary(serving: &Serving, name: &str, digest: &str) -> Result<(), C
 ///
 /// # Errors
 /// If another version serves.
-pub fn check_serving(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
+pub(super) fn check_serving(serving: &Serving, name: &str, digest: &str) -> Result<(), ChangeError> {
     let is_it = |release: &Arc<Release>| digest.len() >= 6 && release.artifact.identity.digest.starts_with(digest);
     match serving.catalog().get(name).is_some_and(|plugin| plugin.serving.as_ref().is_some_and(is_it)) {
         true => Ok(()),

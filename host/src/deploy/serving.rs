@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::stage::StageCore;
 use plimsoll_runtime::text::listed;
 
 use super::canary::Canary;
 use super::catalog::Catalog;
+use super::fleet::Fleet;
 use super::served_pipeline::{NotServed, ServedPipeline};
+use crate::config::CanaryRules;
 use crate::records::Records;
 use crate::records::canary_side::{CanarySide, CanarySignal};
 
@@ -20,6 +23,8 @@ pub struct Serving {
     catalog: Mutex<Catalog>,
     /// Wakes the task that decides canaries.
     pub canary_signal: Arc<CanarySignal>,
+    /// The servers with which canaries are decided; `None` if this server decides alone.
+    pub fleet: Option<Fleet>,
     /// The memory and time that requests used.
     pub records: Arc<Records>,
 }
@@ -33,6 +38,7 @@ pub struct Served {
 }
 
 /// A pipeline, and its canary if there is one.
+#[derive(Clone)]
 pub struct Route {
     /// The version that serves.
     pub stable: Arc<ServedPipeline>,
@@ -98,13 +104,19 @@ impl Served {
 
 impl Serving {
     /// The state at start.
-    pub fn new(served: Served, catalog: Catalog, records: Arc<Records>) -> Self {
+    pub fn new(served: Served, catalog: Catalog, records: Arc<Records>, fleet: Option<Fleet>) -> Self {
         Self {
             served: ArcSwap::from_pointee(served),
             catalog: Mutex::new(catalog),
             canary_signal: Arc::default(),
+            fleet,
             records,
         }
+    }
+
+    /// Begins a canary of `candidate` in `pipeline`, which contains it.
+    pub(super) fn new_canary(&self, pipeline: Arc<ServedPipeline>, candidate: &Identity, rules: CanaryRules) -> Canary {
+        Canary::new(pipeline, candidate, rules, &self.canary_signal, self.fleet.is_some())
     }
 
     /// The stable pipeline of a name.

@@ -46,6 +46,21 @@ impl Drop for StagedCopy {
     }
 }
 
+/// Removes the copies in a folder that a killed process left.
+pub(super) fn remove_staged(folder: &Path) {
+    for file in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = file.file_name();
+        let parts = name.to_str().and_then(|name| name.strip_suffix(DRAFT)?.strip_suffix('.')?.split_once('-'));
+        let is_ours = parts.is_some_and(|(digest, number)| {
+            let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+            is_digest && number.parse::<u64>().is_ok()
+        });
+        if is_ours && let Err(error) = fs::remove_file(file.path()) {
+            tracing::warn!("cannot remove {}: {error}", file.path().display());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plimsoll_runtime::engine::Runtime;
 
 use super::catalog::{Catalog, CatalogEntry, known_files};
-use super::deployer::{ChangeError, Deployer, candidates};
+use super::deployer::{Deployer, candidates};
 use super::journal::{Journal, JournalError};
 use super::journal_state::JournalState;
 use super::journal_writer::JournalWriter;
@@ -22,6 +22,10 @@ use crate::base::address_space;
 use crate::base::oci::stored_model::remove_others;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
+
+/// Why a canary ends with its configuration.
+const ORPHANED: &str = "the configuration has no canary for it any more, and its canary was not decided; deploy it again to \
+                        serve it";
 
 impl Deployer {
     /// Builds everything that the configuration names. Each plugin gets its newest release, or the one that served
@@ -108,6 +112,7 @@ impl Deployer {
 
     /// Restarts the canaries that a restart or a new configuration interrupted, except those that have continued.
     pub(super) async fn resume_canaries(&mut self, serving: &Serving, continued: &[String]) {
+        self.end_orphaned_canaries(serving);
         let waiting: Vec<_> = serving
             .catalog()
             .iter_mut()
@@ -121,7 +126,19 @@ impl Deployer {
         }
     }
 
-    /// Begins a canary again. If the host has no room for it now, its candidate stays, and the next scan tries it again.
+    /// Rejects the candidates for which no pipeline has a canary any more. Nothing would decide if they may serve.
+    fn end_orphaned_canaries(&self, serving: &Serving) {
+        for (name, _) in candidates(serving) {
+            if self.users_with_canary(&name).is_empty()
+                && let Err(error) = self.end_canary(serving, &name, ORPHANED, "configuration")
+            {
+                tracing::warn!(plugin = name, "{error}");
+            }
+        }
+    }
+
+    /// Begins a canary again. If the host has no room for it now, or a pipeline has another canary, its candidate stays, and
+    /// the next scan tries it again.
     pub(super) async fn resume_canary(&mut self, serving: &Serving, release: Release, by: &str) {
         let name = release.artifact.identity.name.to_string();
         let kept = Arc::new(release.clone());
@@ -130,14 +147,14 @@ impl Deployer {
         self.resuming.remove(&name);
         if let Err(error) = result {
             tracing::warn!(plugin = name, "cannot resume the canary: {error}");
-            if matches!(error, ChangeError::NoCapacity { .. } | ChangeError::NotDurable { .. }) {
+            if error.is_temporary() {
                 serving.catalog().entry(name).or_default().candidate = Some(kept);
             }
             self.write_journal(serving);
         }
     }
 
-    /// The candidates whose canary could not begin again, because the host had no room for it.
+    /// The candidates whose canary could not begin again, because the host had no room for it, or a pipeline had another one.
     pub(super) fn waiting_canaries(&self, serving: &Serving) -> Vec<Arc<Release>> {
         let served = serving.served.load();
         let runs = |candidate: &Release| {
@@ -146,7 +163,11 @@ impl Deployer {
         };
         let mut waiting = candidates(serving);
         // The candidate of an unloaded pipeline has no canary either, and waits for the pipeline.
-        waiting.retain(|(name, candidate)| !runs(candidate) && !self.users_with_canary(name).is_empty());
+        let has_pipeline = |name: &str| {
+            self.config.pipelines.values().any(|pipeline| pipeline.canary.is_some() && pipeline.uses(name))
+        };
+        let may_begin = |candidate: &Release| self.check_change(serving, candidate).is_ok();
+        waiting.retain(|(name, candidate)| !runs(candidate) && has_pipeline(name) && may_begin(candidate));
         waiting.into_iter().map(|(_, candidate)| candidate).collect()
     }
 }

@@ -168,7 +168,7 @@ impl Serving {
                 let canaries = canaries.filter(|canary| **canary.plugin() == **name);
                 let progress = canaries.map(|canary| {
                     let (rules, time) = canary.rules();
-                    CanaryProgress::new(canary.comparison(), rules, time)
+                    CanaryProgress::new(canary.comparison(), rules, time, canary.fleet_progress())
                 });
                 plugin.view(name, stage_views(&served, name), progress.collect(), &rows)
             })

@@ -6,7 +6,8 @@
 //!   times by model and version.
 //! - [`background`]: the background tasks and threads.
 //! - [`memory`]: the memory report: high-water marks, callers, comparisons, advice.
-//! - [`canary_side`]: the figures of one side of a canary.
+//! - [`canary_side`]: the figures of one side of a canary. [`canary_counts`]: its counts, which servers exchange.
+//!   [`canary_request`]: what one request adds to them.
 //! - [`shadow`]: how much the outputs of a shadow chip differ.
 //! - [`leak_reports`]: reports of the leak laboratory in the data folder.
 //! - [`recent`]: the latest requests.
@@ -14,6 +15,8 @@
 //! - [`traces`]: the spans of sampled requests, which are exported.
 
 pub mod background;
+pub mod canary_counts;
+pub mod canary_request;
 pub mod canary_side;
 pub mod key;
 pub mod leak_reports;

@@ -20,6 +20,7 @@ use plimsoll_runtime::stage::{Reply, Request, StageReport};
 
 use self::failures::Failures;
 use self::listed_images::ListedImages;
+use super::canary_request::CanaryRequest;
 use super::canary_side::CanarySide;
 use super::memory::callers::Caller;
 use super::memory::series::{Route, StageSeries};
@@ -68,7 +69,7 @@ pub struct RequestRecord {
     status: Option<u16>,
     origin: Option<Origin>,
     accounting: Accounting,
-    canary_side: Option<Arc<CanarySide>>,
+    canary: Option<Arc<CanaryRequest>>,
     /// The input, if the pipeline records inputs.
     input: Option<Box<KeptInput>>,
     /// The input and the reply, if they are captured.
@@ -119,7 +120,7 @@ pub struct Siblings {
     is_hurried: bool,
     origin: Option<Origin>,
     accounting: Accounting,
-    canary_side: Option<Arc<CanarySide>>,
+    canary: Option<Arc<CanaryRequest>>,
     listed: Arc<ListedImages>,
     /// The trace of the first one.
     trace: Option<RequestTrace>,
@@ -150,7 +151,7 @@ impl RequestRecord {
             status: None,
             origin,
             accounting,
-            canary_side,
+            canary: canary_side.map(|side| Arc::new(CanaryRequest::new(side))),
             input: None,
             capture: None,
             shadow: None,
@@ -233,7 +234,7 @@ impl RequestRecord {
             is_hurried: self.is_hurried,
             origin: self.origin,
             accounting: self.accounting.clone(),
-            canary_side: self.canary_side.clone(),
+            canary: self.canary.clone(),
             listed: Arc::default(),
             trace: self.trace.as_ref().map(|trace| trace.sibling(0)),
         }
@@ -284,7 +285,7 @@ impl Siblings {
             status: None,
             origin: self.origin,
             accounting: self.accounting.clone(),
-            canary_side: self.canary_side.clone(),
+            canary: self.canary.clone(),
             input: None,
             capture: None,
             shadow: None,

@@ -16,6 +16,15 @@ pub struct RequestSummary {
     pub trace: Option<String>,
 }
 
+/// Returns true if [`merged`] may change something: a step may have run more than once.
+pub fn repeats_steps(stages: &[StageReport]) -> bool {
+    /// More reports than these are not compared with each other.
+    const FEW: usize = 16;
+    let is_repeated =
+        |(at, report): (usize, &StageReport)| stages[..at].iter().any(|known| known.stage == report.stage);
+    stages.len() > FEW || stages.iter().enumerate().any(is_repeated)
+}
+
 /// The reports with one for each step: a step that ran for several items has the sum of their durations and the highest
 /// high-water mark. The first outcome that is not `ok` is kept.
 pub fn merged(stages: &[StageReport]) -> Vec<StageReport> {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
+use plimsoll_runtime::identity::hex;
 use sha2::{Digest, Sha256};
 
 use super::credentials::{Failure, SecretHash, bearer, is_same};
@@ -21,6 +22,9 @@ const MIN_TOKEN: usize = 16;
 pub struct Access {
     /// The SHA-256 of the token. Without it no request may administrate.
     token: OnceLock<SecretHash>,
+    /// What the servers of a fleet ask each other with. It is derived from the token, and opens nothing but the report of
+    /// canaries.
+    fleet_key: Option<String>,
     /// Where the token is, for the log; or why there is none.
     place: String,
     /// Where the token is, for clients: without a path of this machine.
@@ -112,7 +116,8 @@ impl Access {
     }
 
     fn with(token: &str, place: String, hint: &'static str) -> Self {
-        Self { token: OnceLock::from(SecretHash::from(Sha256::digest(token))), place, hint, missing: None }
+        let fleet_key = Some(hex(&Sha256::digest(format!("plimsoll fleet\0{token}"))));
+        Self { token: OnceLock::from(SecretHash::from(Sha256::digest(token))), fleet_key, place, hint, missing: None }
     }
 
     /// Returns true if there is a token, so that requests can administrate.
@@ -137,7 +142,7 @@ impl Access {
 
     /// No request may administrate.
     pub fn closed(why: impl Into<String>) -> Self {
-        Self { token: OnceLock::new(), place: why.into(), hint: IN_DATA_FOLDER, missing: None }
+        Self { token: OnceLock::new(), fleet_key: None, place: why.into(), hint: IN_DATA_FOLDER, missing: None }
     }
 
     /// Checks the token of a request.
@@ -150,6 +155,24 @@ impl Access {
         let expected = expected.ok_or(Failure::Wrong)?;
         let digest: SecretHash = Sha256::digest(given).into();
         if is_same(&digest, expected) { Ok(()) } else { Err(Failure::Wrong) }
+    }
+
+    /// What the servers of a fleet ask each other with; `None` if there is no token yet.
+    pub(super) fn fleet_key(&self) -> Option<&str> {
+        self.fleet_key.as_deref()
+    }
+
+    /// Checks the key of another server of the fleet. The token is right, too.
+    ///
+    /// # Errors
+    /// If there is no token, or it is not the right one.
+    pub(super) fn check_member(&self, headers: &HeaderMap) -> Result<(), Failure> {
+        let is_member = |key: &String| {
+            let given = bearer(headers)?;
+            let hashes = [key.as_str(), given].map(|text| SecretHash::from(Sha256::digest(text)));
+            Some(is_same(&hashes[0], &hashes[1]))
+        };
+        if self.fleet_key.as_ref().and_then(is_member) == Some(true) { Ok(()) } else { self.check(headers) }
     }
 
     /// The message for a request whose token is missing or wrong.

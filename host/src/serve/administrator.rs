@@ -41,6 +41,23 @@ impl FromRequestParts<Arc<App>> for Administrator {
     }
 }
 
+/// A request of another server of the fleet, or of an administrator. It may only read the report of canaries.
+#[derive(Debug, Clone, Copy)]
+pub struct FleetMember;
+
+impl FromRequestParts<Arc<App>> for FleetMember {
+    type Rejection = ServeError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ServeError> {
+        let checked = app.access.check_member(&parts.headers);
+        let (client, what) =
+            (Client::from_extensions(&parts.extensions), format!("{} {}", parts.method, parts.uri.path()));
+        checked
+            .map_err(|failure| refused(app, "administration", failure, &client, &what, &app.access.refusal(failure)))?;
+        Ok(Self)
+    }
+}
+
 /// Counts and logs a request whose credentials were refused, and returns its error.
 pub(super) fn refused(
     app: &App,

@@ -13,6 +13,7 @@ use super::admission::{Admission, Shares};
 use super::connection_limit::ConnectionLimits;
 use super::copies::Copies;
 use super::failure_log::FailureLog;
+use super::fleet_client::FleetClient;
 use super::keys::Keys;
 use super::shadow::Shadows;
 use super::stop::Stopping;
@@ -38,6 +39,8 @@ pub struct App {
     pub shadows: Arc<Shadows>,
     /// The requests that may administrate over HTTP and gRPC.
     pub access: Access,
+    /// Asks the other servers of the fleet; `None` if there are none.
+    pub(super) fleet: Option<FleetClient>,
     /// The keys of callers; `None` if they need none.
     pub keys: Option<Arc<Keys>>,
     /// The certificate of the server; `None` if connections are not encrypted.
@@ -92,6 +95,10 @@ impl App {
             ConfigError::new(&config.path, "", reason)
         })?;
         let access = Access::configured(config)?;
+        let fleet = match remembers {
+            true => FleetClient::new(config, access.as_ref().and_then(|access| access.fleet_key().map(str::to_owned)))?,
+            false => None,
+        };
         let tls = if remembers { Tls::configured(config)? } else { None };
         let keys = if remembers { Keys::configured(config)? } else { None };
         // If callers have keys, the name of the key identifies the caller.
@@ -111,6 +118,7 @@ impl App {
             records,
             admission: Arc::new(Admission::new(config)),
             access,
+            fleet,
             keys,
             tls,
             admin_listen: config.admin.listen.clone(),

@@ -27,9 +27,6 @@ use ledger::Ledger;
 
 /// How often it is looked at how fast bytes arrive, while a reservation waits.
 const LOOK: Duration = Duration::from_secs(1);
-/// The first growth of a reservation by at most this many bytes does not wait behind larger ones. Reservations of at most
-/// this many bytes are ended only if all larger ones that are slow do not suffice.
-const SMALL: u64 = 64 << 10;
 
 /// A budget of bytes.
 pub struct ByteBudget {

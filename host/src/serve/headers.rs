@@ -14,6 +14,11 @@ const MEMORY: &str = "x-plimsoll-memory";
 pub const REQUEST_ID: &str = "x-request-id";
 const SERVER_TIMING: &str = "server-timing";
 
+/// Maximum bytes of the three lists of stages together. Clients of gRPC refuse answers with more than 8 KiB of metadata, and a
+/// pipeline may have 100 steps. The lists end with `+N` if N stages are left out; the report and the log have them.
+const MAX_LISTS: usize = 4 << 10;
+const SEPARATOR: &str = ", ";
+
 /// Maximum length of a caller's request id; it must be visible ASCII.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -25,18 +30,32 @@ pub fn number(text: &str) -> Option<u64> {
 /// The headers of a reply that describe the request and its stages.
 pub fn summary_headers(summary: &RequestSummary) -> impl Iterator<Item = (&'static str, String)> {
     let RequestSummary { id, chip, stages, trace } = summary;
-    let join = |items: Vec<String>| items.join(", ");
-    let memory = stages.iter().map(|stage| format!("{}={}", stage.stage, stage.usage.high_water)).collect();
+    let memory = |stage: &StageReport| format!("{}={}", stage.stage, stage.usage.high_water);
     let plugin =
         |stage: &StageReport| format!("{}={}@{}+{}", stage.stage, stage.plugin, stage.version, &stage.digest[..12]);
-    let timing = stages.iter().map(|stage| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3));
-    let headers = [
-        (REQUEST_ID, id.clone()),
-        (CHIP, chip.clone()),
-        (MEMORY, join(memory)),
-        (PLUGINS, join(stages.iter().map(plugin).collect())),
-        (SERVER_TIMING, join(timing.collect())),
-    ];
+    let timing = |stage: &StageReport| format!("{};dur={:.3}", stage.stage, stage.duration.as_secs_f64() * 1e3);
+    let mut lists = [String::new(), String::new(), String::new()];
+    for (at, stage) in stages.iter().enumerate() {
+        let items = [memory(stage), plugin(stage), timing(stage)];
+        let bytes: usize = lists.iter().chain(&items).map(|text| text.len() + SEPARATOR.len()).sum();
+        let items = match bytes <= MAX_LISTS {
+            true => items,
+            false => std::array::from_fn(|_| format!("+{}", stages.len() - at)),
+        };
+        let is_last = bytes > MAX_LISTS;
+        for (list, item) in lists.iter_mut().zip(items) {
+            if !list.is_empty() {
+                list.push_str(SEPARATOR);
+            }
+            list.push_str(&item);
+        }
+        if is_last {
+            break;
+        }
+    }
+    let [memory, plugins, timing] = lists;
+    let headers =
+        [(REQUEST_ID, id.clone()), (CHIP, chip.clone()), (MEMORY, memory), (PLUGINS, plugins), (SERVER_TIMING, timing)];
     headers.into_iter().chain(trace.clone().map(|trace| (TRACERESPONSE, trace)))
 }
 
@@ -63,7 +82,9 @@ pub fn is_usable_id(id: &str) -> bool {
 /// The chip that a request names: in the query parameter `chip`, or in the header.
 pub fn chip<'a>(headers: &'a HeaderMap, parameters: &'a [(String, String)]) -> Option<&'a str> {
     let parameter = parameters.iter().find(|(key, _)| key == "chip").map(|(_, value)| value.as_str());
-    parameter.or_else(|| text(headers, CHIP))
+    // A name that is not text is no chip, and not the default chip.
+    let named = || headers.get(CHIP).map(|value| std::str::from_utf8(value.as_bytes()).unwrap_or("\u{fffd}"));
+    parameter.or_else(named)
 }
 
 /// The value of a header, if it is text.

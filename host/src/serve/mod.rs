@@ -18,6 +18,7 @@
 //!   requests wait for. `reply_body`: the limits on replies; `waiting_reply`: on those that wait. `held_reply`: the bytes that a client has not
 //!   read, and how fast it reads. `slowness`: which client is the slowest.
 //!   `stream_limit`: the bound on streams without an end.
+//! - `fleet`, `fleet_client`: ask the other servers of a fleet for their canaries.
 //! - [`shadow`]: runs of shadow chips.
 //! - `host_load`: how much of the host is in use, for the metrics.
 //! - `blocking`: work that leaves the async workers.
@@ -45,6 +46,8 @@ mod entrance;
 pub mod error;
 mod failure_log;
 pub mod fair_slots;
+mod fleet;
+mod fleet_client;
 pub mod grpc;
 mod handler_panics;
 pub mod headers;

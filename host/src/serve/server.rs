@@ -24,7 +24,7 @@ use super::part::Part;
 use super::secured::Secured;
 use super::stop::{self, Stop};
 use super::tls::Tls;
-use super::{grpc, http, refresh};
+use super::{fleet, grpc, http, refresh};
 use crate::base::service_manager;
 
 /// Pause after a connection could not be accepted, for example because there are no free file descriptors.
@@ -74,6 +74,10 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
     let refresh = (app.keys.is_some() || app.tls.is_some()).then(|| {
         let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
         tokio::spawn(async move { background.supervise("refresh", || refresh::follow(app.clone())).await })
+    });
+    let fleet = app.fleet.is_some().then(|| {
+        let (background, app) = (app.records.background.clone(), Arc::downgrade(&app));
+        tokio::spawn(async move { background.supervise("fleet", || fleet::follow(app.clone())).await })
     });
     let mut callers = Endpoint::all(&app, http_listeners, &router);
     Endpoint::log_open(&app, &callers);
@@ -137,8 +141,8 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
         }
     }
     watch.abort();
-    if let Some(refresh) = refresh {
-        refresh.abort();
+    for task in [refresh, fleet].into_iter().flatten() {
+        task.abort();
     }
     // A change of the plugin folder or of a canary may not be on disk yet.
     if let Some(state) = deployments.upgrade().and_then(|deployments| deployments.latest_state())

@@ -84,12 +84,14 @@ mod tests {
     /// Replies of HTTP and messages of gRPC wait in the same way.
     #[tokio::test]
     async fn as_many_bytes_wait_as_the_budget_has() {
-        const MOST: u64 = 100;
+        /// Smaller replies do not wait behind others.
+        const UNIT: u64 = 1 << 20;
+        const MOST: u64 = 100 * UNIT;
         let budget = ByteBudget::new(MOST, 0, Duration::from_secs(600));
         let all = WaitingReplies::default();
         let poll = |reply: &mut ReplyReservation, bytes| match reply.poll_grow(
             &mut Context::from_waker(Waker::noop()),
-            bytes,
+            bytes * UNIT,
             MOST,
         ) {
             Poll::Ready(grown) => Some(grown.is_ok()),
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(poll(third, 41), Some(false), "101 bytes would wait");
         assert_eq!(poll(fourth, 40), None);
         assert_eq!(poll(second, 60), None, "it waits once");
-        assert_eq!(all.0.load(Relaxed), 100);
+        assert_eq!(all.0.load(Relaxed), MOST);
         *first = ReplyReservation::new(&all, budget.reserve());
         assert_eq!((poll(second, 60), poll(fourth, 40)), (Some(true), Some(true)));
         assert_eq!(all.0.load(Relaxed), 0);

@@ -59,6 +59,19 @@ impl<'a> Picture<'a> {
         }
     }
 
+    /// Its width and height in pixels.
+    pub(crate) fn size(&self) -> [u32; 2] {
+        [self.width, self.height]
+    }
+
+    /// What a tile in pixels of the picture is in pixels of the caller's image.
+    pub(crate) fn tile(&self, [x1, y1, x2, y2]: [u32; 4]) -> Found {
+        let [across, down] = self.scale;
+        let place = |pixel: u32, scale: f64| (f64::from(pixel) / scale) as f32;
+        let r#box = [place(x1, across), place(y1, down), place(x2, across), place(y2, down)];
+        Found { r#box, score: None, index: None, label: None, points: Vec::new() }
+    }
+
     fn read(&self, [x, y]: [u32; 2], [width, height]: [u32; 2]) -> Result<Vec<u8>, String> {
         regions::read(self.tensor, &[0, y, x, 0], &[1, height, width, 3])
     }

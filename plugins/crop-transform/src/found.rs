@@ -7,6 +7,7 @@ use postprocess_core::geometry::Geometry;
 use serde::Serialize;
 
 use crate::points::Points;
+use crate::tiles::Tiles;
 
 /// Where the boxes come from.
 pub(crate) enum Source {
@@ -14,6 +15,8 @@ pub(crate) enum Source {
     Boxes(Box<Settings>, Option<Vec<usize>>),
     /// Points of each box.
     Points(Points),
+    /// No detector: tiles of the picture.
+    Tiles(Tiles),
 }
 
 /// What becomes an item. Serialised as the member `item` of its context.
@@ -40,6 +43,8 @@ impl Source {
     pub(crate) fn find(&self, geometry: &Geometry, outputs: &[NamedTensor]) -> Result<Vec<Found>, String> {
         let (settings, keep) = match self {
             Source::Points(points) => return points.find(geometry, outputs),
+            // These are cut without outputs.
+            Source::Tiles(_) => return Ok(Vec::new()),
             Source::Boxes(settings, keep) => (settings, keep),
         };
         let found = select_boxes(settings, geometry, outputs, keep.as_deref()).map_err(|text| renamed(&text))?;

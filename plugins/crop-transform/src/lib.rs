@@ -44,14 +44,24 @@
 //! These crops are interpolated between pixels (bilinear, like `transform` of Pillow); a part that is larger than the crop is
 //! first warped into a crop larger by a whole factor, which is then resized.
 //!
-//! Configuration, tensor: `width`, `height`, `resize`, `resize_shorter`, `crop_rounding`, `pad`, `channels`, `invert`, `mean`,
+//! Configuration, `detector = "tiles"`: no detector; the picture is cut into tiles that overlap, so that a detector sees small
+//! objects in their full size. The step takes only the picture. The tiles are those of `get_slice_bboxes` of SAHI: the last one of
+//! a row or a column ends with the picture. `detect-postprocess` with `items = true` merges what is found in them.
+//! - `tile_widths`: the widths of tiles in pixels of the picture; their heights have the proportions of the tensor (default: the
+//!   width of the tensor, so that tiles are not resized). With several widths, the picture is cut at several sizes.
+//! - `overlap`: the part of a tile that the next one overlaps, 0 to 0.9 (default 0.2). It should be larger than the objects.
+//! - `whole`: `true` (default) makes the whole picture an item, too, for objects that are larger than a tile.
+//! - `max_tiles`: a picture with more tiles is refused (413; default 64, which is also the default of the step's `max_items`).
+//! - `resize`: for the whole picture, and for pictures that are smaller than a tile: `letterbox` if the detector expects it.
+//!
+//! Configuration, tensor: `preset`, `width`, `height`, `resize`, `resize_shorter`, `crop_rounding`, `pad`, `channels`, `invert`, `mean`,
 //! `scale`, `layout`, `dtype` and `input`, as of `image-preprocess`, for the crop instead of the image. If the only step that
 //! takes these items runs a model, the model's declaration is the default, as there. `points` has no `resize`.
 //! - `picture`: the name of the tensor with the picture (default `picture`).
 //!
 //! The context of an item is JSON. Its member `item` is what postprocessing reports (`items = true` of
 //! `classify-postprocess`, `text-postprocess` and `embed-postprocess`): `{"box":[x1,y1,x2,y2],"score":0.99,"index":1,
-//! "label":"face"}` in pixels of the caller's image; with `points`: `{"box":…,"score":…,"points":[[x,y],…]}`. The other
+//! "label":"face"}` in pixels of the caller's image; with `tiles` only `box`; with `points`: `{"box":…,"score":…,"points":[[x,y],…]}`. The other
 //! members are those of the context of `image-preprocess`: `(input - offset) / scale` is the place in the caller's image of a
 //! point of the crop. With `points` these are only `width` and `height`.
 
@@ -59,11 +69,13 @@ mod cut;
 mod found;
 mod points;
 mod settings;
+mod tiles;
 
 use plimsoll_sdk::{Bundle, Configured, Failure, Init, Outcome, Request, Transform, export_transform};
 use postprocess_core::geometry::Geometry;
 
 use cut::Picture;
+use found::Source;
 use settings::Settings;
 
 struct Crop;
@@ -81,25 +93,34 @@ impl Init for Crop {
 impl Transform for Crop {
     fn run(_request: Request, input: Bundle) -> Result<Outcome, Failure> {
         let settings = SETTINGS.get()?;
-        items(settings, input).map(Outcome::Items).map_err(Failure::Internal)
+        items(settings, input).map(Outcome::Items)
     }
 }
 
-fn items(settings: &Settings, Bundle { mut tensors, context }: Bundle) -> Result<Vec<Bundle>, String> {
-    let geometry = Geometry::parse(&context)?;
+fn items(settings: &Settings, Bundle { mut tensors, context }: Bundle) -> Result<Vec<Bundle>, Failure> {
+    let internal = Failure::Internal;
+    let geometry = Geometry::parse(&context).map_err(internal)?;
     let name = &settings.picture;
     let place = tensors.iter().position(|(other, _)| other == name).ok_or_else(|| {
         let names: Vec<_> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-        format!(
+        internal(format!(
             "there is no tensor `{name}` with the picture; the tensors are {names:?}. Set `picture = true` of `image-preprocess`, \
              and take the tensor: `from = [\"DETECTOR\", \"PREPROCESS.{name}\"]`"
-        )
+        ))
     })?;
     let (_, tensor) = tensors.remove(place);
-    let picture = Picture::new(name, &tensor, &geometry)?;
+    let picture = Picture::new(name, &tensor, &geometry).map_err(internal)?;
+    let all = match &settings.source {
+        // How many there are follows from the caller's picture.
+        Source::Tiles(tiles) => {
+            let tiles = tiles.cut(picture.size()).map_err(Failure::TooLarge)?;
+            tiles.into_iter().map(|tile| picture.tile(tile)).collect()
+        }
+        source => source.find(&geometry, &tensors).map_err(internal)?,
+    };
     let mut items = Vec::new();
-    for found in settings.source.find(&geometry, &tensors)? {
-        if let Some(bundle) = cut::item(settings, &picture, &geometry, found)? {
+    for found in all {
+        if let Some(bundle) = cut::item(settings, &picture, &geometry, found).map_err(internal)? {
             items.push(bundle);
         }
     }

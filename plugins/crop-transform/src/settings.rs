@@ -1,19 +1,22 @@
 //! The configuration of the step, read and checked once at deployment; the keys are described in `lib.rs`.
 
 use detect_core::check;
-use image_config::{TensorForm, only_with};
+use image_config::{Contents, TensorForm, only_with};
 use image_core::warp::Point;
 use image_core::{Limits, Mode};
 use plimsoll_sdk::{config, model};
 use postprocess_core::boxes::Unit;
 use postprocess_core::classes;
-use postprocess_core::select::{Rule, Suppression, limit};
+use postprocess_core::select::{Rule, Suppression, max_detections};
 
 use crate::found::{Source, renamed};
 use crate::points::Points;
+use crate::tiles::Tiles;
 
 /// The keys of this plugin; the others are those of `detect-postprocess` and of tensors of images.
 const KEYS: [&str; 8] = ["detector", "points", "warp", "template", "keep", "margin", "square", "picture"];
+/// The keys of tiles.
+const OF_TILES: [&str; 4] = ["tile_widths", "overlap", "whole", "max_tiles"];
 /// The default of a step's `max_items`.
 const MAX_DETECTIONS: usize = 64;
 /// The points of ArcFace, in pixels of 112 x 112.
@@ -49,7 +52,7 @@ impl Settings {
     /// A message that names the key that is unknown, missing, malformed or in conflict with another key.
     pub(crate) fn read() -> Result<Settings, String> {
         let detect = detect_core::KEYS.iter().copied().filter(|key| *key != "layout");
-        config::only(&detect.chain(image_config::KEYS).chain(KEYS).collect::<Vec<_>>())?;
+        config::only(&detect.chain(image_config::KEYS).chain(KEYS).chain(OF_TILES).collect::<Vec<_>>())?;
         let margin: f64 = config::parse("margin", 0.0)?;
         if !(0.0..=1.0).contains(&margin) {
             return Err(format!("configuration key `margin`: {margin} is not between 0 and 1"));
@@ -58,14 +61,23 @@ impl Settings {
         for key in ["points", "warp", "template"] {
             only_with(key, has_points, "`detector = \"points\"`")?;
         }
+        let has_tiles = config::get("detector").as_deref() == Some("tiles");
+        for key in OF_TILES {
+            only_with(key, has_tiles, "`detector = \"tiles\"`")?;
+        }
+        let of_detectors = detect_core::KEYS.iter().filter(|key| **key != "layout");
+        for key in of_detectors.chain(&["keep", "margin", "square"]) {
+            only_with(key, !has_tiles, "a detector, and not with `detector = \"tiles\"`")?;
+        }
         for key in ["keep", "square", "resize"] {
             only_with(key, !has_points, "detectors that return boxes, and not with `detector = \"points\"`")?;
         }
-        let form = TensorForm::read(true)?;
-        let (source, template) = if has_points {
-            points(&form, margin)?
-        } else {
-            (boxes()?, Template { is_perspective: false, points: Vec::new() })
+        let form = TensorForm::read(if has_points { Contents::Points } else { Contents::Box })?;
+        let upright = Template { is_perspective: false, points: Vec::new() };
+        let (source, template) = match (has_points, has_tiles) {
+            (true, _) => points(&form, margin)?,
+            (_, true) => (Source::Tiles(Tiles::read(&form.target)?), upright),
+            _ => (boxes()?, upright),
         };
         Ok(Settings {
             source,
@@ -124,6 +136,7 @@ fn points(form: &TensorForm, margin: f64) -> Result<(Source, Template), String> 
     let inside = |at: f64, size: f64| (0.5 + (at - 0.5) / (1.0 + 2.0 * margin)) * size;
     let points = numbers.as_chunks::<2>().0.iter().map(|[x, y]| [inside(*x, width), inside(*y, height)]).collect();
     let iou = config::get("iou_threshold").map(|_| config::fraction("iou_threshold", 0.5)).transpose()?;
+    let suppression = iou.map_or(Suppression::None, Suppression::ClassAgnostic);
     let source = Points {
         points: config::get("points").unwrap_or_else(|| "points".into()),
         scores: config::get("scores").unwrap_or_else(|| "scores".into()),
@@ -131,10 +144,10 @@ fn points(form: &TensorForm, margin: f64) -> Result<(Source, Template), String> 
         unit: config::choice("coordinates", &[("pixels", Unit::Pixels), ("fractions", Unit::Fractions)])?,
         rule: Rule {
             score_threshold: config::fraction("score_threshold", 0.5)?,
-            suppression: iou.map_or(Suppression::None, Suppression::ClassAgnostic),
+            suppression,
             background: None,
             max_per_class: usize::MAX,
-            max_detections: limit("max_detections", MAX_DETECTIONS)?,
+            max_detections: max_detections(suppression, MAX_DETECTIONS)?,
         },
     };
     debug_assert!(form.target.mode == Mode::Stretch, "`resize` is refused");

@@ -3,7 +3,7 @@
 use plimsoll_sdk::config;
 use postprocess_core::boxes::Unit;
 use postprocess_core::classes::read_labels;
-use postprocess_core::select::{Rule, Suppression, limit};
+use postprocess_core::select::{Rule, Suppression, limit, max_detections};
 
 use crate::layout::{Kind, LAYOUTS, Layout, Role};
 
@@ -174,14 +174,15 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
     if !(sigma.is_finite() && sigma > 0.0) {
         return Err(format!("configuration key `soft_sigma`: {sigma} is not greater than 0"));
     }
+    let suppression = match nms {
+        "per-class" => Suppression::PerClass(iou_threshold),
+        "class-agnostic" => Suppression::ClassAgnostic(iou_threshold),
+        "soft" => Suppression::Soft(sigma),
+        _ => Suppression::None,
+    };
     Ok(Rule {
         score_threshold: config::fraction("score_threshold", layout.score_threshold)?,
-        suppression: match nms {
-            "per-class" => Suppression::PerClass(iou_threshold),
-            "class-agnostic" => Suppression::ClassAgnostic(iou_threshold),
-            "soft" => Suppression::Soft(sigma),
-            _ => Suppression::None,
-        },
+        suppression,
         background: match background {
             -1 => None,
             class => Some(
@@ -190,7 +191,7 @@ fn rule(layout: &Layout) -> Result<Rule, String> {
             ),
         },
         max_per_class: limit("max_per_class", usize::MAX)?,
-        max_detections: limit("max_detections", 100)?,
+        max_detections: max_detections(suppression, 100)?,
     })
 }
 

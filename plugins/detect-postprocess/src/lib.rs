@@ -52,8 +52,20 @@
 //!   grid (default 32, 40, 50, 64, 80, 101, 128, 161, 203, 256, 322, 406, 512, 645, 812).
 //! - `anchor_ratios`: for `retinanet`, the height of an anchor divided by its width (default 0.5, 1 and 2).
 //! - `max_per_class`, `max_detections`: the maximum number of detections of a class (default: no limit), and of a reply
-//!   (default 100), at least 1.
+//!   (default 100), at least 1. `max_detections` is at most 10,000, with `nms = "soft"` at most 1,000, because the time grows with
+//!   this number times that of the boxes; with `nms = "none"` there is no maximum.
 //! - `labels`: the asset with one label per line. Without it, the label is the class index as text.
+//!
+//! Items: with `items = true` and `gather = true` at the step, the detections of all items (tiles of `crop-transform`) are merged
+//! in the picture's coordinates. Each item is read as above. Then boxes of all items are taken best first, and a box that
+//! overlaps a better one of its class (of any class with `nms = "class-agnostic"`) is dropped, as by `nms` of SAHI. The limits
+//! `max_per_class` and `max_detections` hold for each item, and for the reply. Keys:
+//! - `merge_metric`: how overlap is measured: `smaller` (default; the intersection over the area of the smaller box, so that the
+//!   part of an object that a tile cuts off is dropped beside the whole object) or `union`.
+//! - `merge_threshold`: the overlap is greater than this (default 0.5).
+//!
+//! With `partial = true` at the step that makes the items, the reply has a member `failed`, if items failed:
+//! `[{"item":3,"step":"detect","outcome":"trap","message":"…"}]`. What these tiles show is not among the detections.
 //!
 //! The sources were read and compared; the differences are:
 //! - Overlap and soft scores are computed in f64, without the pixel that some of them add to each side (`nms` of
@@ -81,25 +93,41 @@
 //! which have gaps; `decoded` without a background class, of which class 0 is not reported unless `background_class` is -1;
 //! and `yolov5` without `labels` for an output [1, N, 4 + C], whose class 0 is read as the objectness.
 
+mod gathered;
+
 use detect_core::{KEYS, Settings, check, select_boxes};
 use plimsoll_sdk::{
     Configured, Failure, Init, NamedTensor, Postprocess, Reply, Request, config, export_postprocess, model,
 };
 use postprocess_core::boxes;
 use postprocess_core::geometry::Geometry;
+use postprocess_core::merge::Merge;
+use postprocess_core::select::Found;
 use serde::Serialize;
+
+use gathered::{FailedItem, Merged};
 
 struct Detect;
 
 export_postprocess!(Detect with init);
 
-static SETTINGS: Configured<Settings> = Configured::new();
+/// The configuration, read once by `init` and used by every request.
+struct Configuration {
+    detect: Settings,
+    /// How the detections of gathered items are merged; `None` if the step does not gather items.
+    merge: Option<Merge>,
+}
+
+static SETTINGS: Configured<Configuration> = Configured::new();
 
 #[derive(Serialize)]
 struct Answer {
     width: u32,
     height: u32,
     detections: Vec<Detection>,
+    /// Items that failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed: Vec<FailedItem>,
 }
 
 #[derive(Serialize)]
@@ -112,35 +140,48 @@ struct Detection {
 
 impl Init for Detect {
     fn init() -> Result<(), String> {
-        config::only(KEYS)?;
-        let settings = Settings::read("layout")?;
+        config::only(&[KEYS, &gathered::KEYS].concat())?;
+        let detect = Settings::read("layout")?;
+        let merge = gathered::read(&detect.rule)?;
         if let Some(outputs) = model::outputs()? {
-            check::declared(&outputs, &settings, None)?;
+            check::declared(&outputs, &detect, None)?;
         }
-        SETTINGS.set(settings)
+        SETTINGS.set(Configuration { detect, merge })
     }
 }
 
 impl Postprocess for Detect {
     fn run(_request: Request, outputs: Vec<NamedTensor>, context: Vec<u8>) -> Result<Reply, Failure> {
-        let settings = SETTINGS.get()?;
-        let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
-        let found = select_boxes(settings, &geometry, &outputs, None).map_err(Failure::Internal)?;
-
-        let detections = found
-            .into_iter()
-            .filter_map(|found| {
-                let r#box = boxes::to_original(&geometry, found.r#box, settings.unit)?;
-                let label = match &settings.labels {
-                    Some(labels) => labels[found.class].clone(),
-                    None => found.class.to_string(),
+        let Configuration { detect, merge } = SETTINGS.get()?;
+        let answer = match merge {
+            Some(rule) => {
+                let Merged { size: [width, height], found, failed } =
+                    gathered::detections(detect, rule, outputs, &context)?;
+                let detections = found.into_iter().map(|found| detection(detect, found.r#box, &found)).collect();
+                Answer { width, height, detections, failed }
+            }
+            None => {
+                let geometry = Geometry::parse(&context).map_err(Failure::Internal)?;
+                let found = select_boxes(detect, &geometry, &outputs, None).map_err(Failure::Internal)?;
+                let original = |found: Found<()>| {
+                    let corners = boxes::to_original(&geometry, found.r#box, detect.unit)?;
+                    Some(detection(detect, corners, &found))
                 };
-                Some(Detection { label, index: found.class, score: found.score, r#box })
-            })
-            .collect();
-        let answer = Answer { width: geometry.width, height: geometry.height, detections };
+                let detections = found.into_iter().filter_map(original).collect();
+                Answer { width: geometry.width, height: geometry.height, detections, failed: Vec::new() }
+            }
+        };
         let body = serde_json::to_vec(&answer)
             .map_err(|error| Failure::Internal(format!("the reply cannot be serialised: {error}")))?;
         Ok(Reply { content_type: "application/json".into(), body })
     }
+}
+
+/// A detection with these corners in pixels of the caller's image.
+fn detection(settings: &Settings, r#box: [f32; 4], found: &Found<()>) -> Detection {
+    let label = match &settings.labels {
+        Some(labels) => labels[found.class].clone(),
+        None => found.class.to_string(),
+    };
+    Detection { label, index: found.class, score: found.score, r#box }
 }

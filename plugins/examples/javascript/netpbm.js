@@ -3,7 +3,7 @@
 // A header consists of the magic number, width, height and the maximum value (white), separated by white space and
 // comments. One byte of white space ends it. A sample has one byte, or two bytes (big-endian) if white is above 255.
 
-import { invalidInput, unsupportedMediaType } from "./failure.js";
+import { InvalidInput, UnsupportedMediaType } from "./plimsoll.js";
 
 // The weights of red, green and blue of ITU-R BT.709, as in `image-preprocess`.
 const COLOUR = [0.2126, 0.7152, 0.0722];
@@ -16,10 +16,10 @@ const CARRIAGE_RETURN = 0x0d;
 // start }: `weights` has the weight of each byte of a pixel in its grey value; `start` is the offset of the first
 // pixel.
 export function parseHeader(body) {
-  if (body.length === 0) invalidInput("the body is empty; it must be a binary PGM or PPM image");
+  if (body.length === 0) throw new InvalidInput("the body is empty; it must be a binary PGM or PPM image");
   const magic = String.fromCharCode(...body.subarray(0, 2));
   if (magic !== "P5" && magic !== "P6") {
-    unsupportedMediaType("the body is not a binary PGM (P5) or PPM (P6) image; other formats are not supported");
+    throw new UnsupportedMediaType("the body is not a binary PGM (P5) or PPM (P6) image; other formats are not supported");
   }
 
   let at = 2;
@@ -31,16 +31,16 @@ export function parseHeader(body) {
     let value = 0;
     // Nine digits are enough for every limit, and the number stays exact.
     while (at < body.length && isDigit(body[at]) && at - start < 9) value = value * 10 + (body[at++] - 0x30);
-    if (start === before || at === start) invalidInput(`the ${magic} header has no ${name}`);
+    if (start === before || at === start) throw new InvalidInput(`the ${magic} header has no ${name}`);
     if (value < 1 || value > maximum || isDigit(body[at])) {
-      invalidInput(`the ${name} in the ${magic} header must be from 1 to ${maximum}`);
+      throw new InvalidInput(`the ${name} in the ${magic} header must be from 1 to ${maximum}`);
     }
     return value;
   };
   const width = number("width", 99_999_999);
   const height = number("height", 99_999_999);
   const white = number("maximum value", 65_535);
-  if (!isBlank(body[at])) invalidInput(`the ${magic} header does not end with white space`);
+  if (!isBlank(body[at])) throw new InvalidInput(`the ${magic} header does not end with white space`);
 
   const channels = magic === "P6" ? COLOUR : [1];
   const weights = white > 255 ? channels.flatMap((weight) => [256 * weight, weight]) : channels;
@@ -48,7 +48,7 @@ export function parseHeader(body) {
   const needed = width * height * weights.length;
   const given = body.length - start;
   if (given < needed) {
-    invalidInput(`the ${magic} image of ${width} x ${height} needs ${needed} bytes of samples; the body has ${given}`);
+    throw new InvalidInput(`the ${magic} image of ${width} x ${height} needs ${needed} bytes of samples; the body has ${given}`);
   }
   return { width, height, white, weights, start };
 }

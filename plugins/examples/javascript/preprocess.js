@@ -11,43 +11,28 @@
 //
 // The context has the format of `image-preprocess`, so that postprocess stages for that plugin also work with this one.
 
-import { get } from "wasi:config/store@0.2.0-rc.1";
-import { Tensor } from "wasi:nn/tensor@0.2.0-rc-2024-10-28";
-
 import { averageArea } from "./area.js";
 import { parseHeader, readGreyRow } from "./netpbm.js";
-import { internal, tooLarge } from "./failure.js";
+// The SDK, `plugins/sdk-javascript/plimsoll.js`; the build copies it here.
+import { TooLarge, config, tensor } from "./plimsoll.js";
 
 export const preprocess = {
   run(_request, body) {
-    const width = configNumber("width");
-    const height = configNumber("height");
-    const maxPixels = configNumber("max_pixels", 4_000_000);
+    const width = config.integer("width", undefined, { minimum: 1 });
+    const height = config.integer("height", undefined, { minimum: 1 });
+    const maxPixels = config.integer("max_pixels", 4_000_000, { minimum: 1 });
 
     const image = parseHeader(body);
     if (image.width * image.height > maxPixels) {
-      tooLarge(`the image has ${image.width} x ${image.height} pixels; the limit is ${maxPixels} pixels`);
+      throw new TooLarge(`the image has ${image.width} x ${image.height} pixels; the limit is ${maxPixels} pixels`);
     }
     const grey = averageArea(image, (y, row) => readGreyRow(body, image, y, row), width, height);
     // A sample above white is invalid. It is clamped so that it stays in the range that the model was trained on.
     const pixels = grey.map((value) => Math.min(value / image.white, 1));
-
-    // The bytes of a wasi:nn tensor are little-endian, like those of a Float32Array in WebAssembly.
-    const tensor = new Tensor(new Uint32Array([1, 1, height, width]), "FP32", new Uint8Array(pixels.buffer));
-    return { tensors: [[get("input") ?? "image", tensor]], context: context(image, width, height) };
+    const name = config.text("input", "image");
+    return { tensors: [[name, tensor([1, 1, height, width], pixels)]], context: context(image, width, height) };
   },
 };
-
-// Reads a key as a whole number of at least 1. A wrong value is a configuration error, so it is not the caller's fault.
-function configNumber(key, fallback) {
-  const text = get(key);
-  if (text === undefined && fallback !== undefined) return fallback;
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) {
-    internal(`configuration key \`${key}\`: ${text ?? "nothing"} is not a whole number of at least 1`);
-  }
-  return value;
-}
 
 // The context for postprocessing: a point of the input is at (input - offset) / scale in the original image.
 function context(image, width, height) {

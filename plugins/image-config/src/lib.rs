@@ -2,14 +2,17 @@
 //! are described in `image-preprocess`.
 
 mod declared;
+mod preset;
 
 use image_core::{Channels, Dtype, Elements, Layout, Mode, Pack, Target};
 use plimsoll_sdk::{Tensor, config, tensor};
 
 use declared::ImageInput;
+use preset::Preset;
 
 /// The keys that [`TensorForm::read`] reads.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
+    "preset",
     "width",
     "height",
     "resize",
@@ -25,6 +28,17 @@ pub const KEYS: [&str; 13] = [
     "input",
 ];
 
+/// What becomes the tensor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// A whole image.
+    Image,
+    /// A box of an image. What is outside of the image is padded, with every `resize`.
+    Box,
+    /// Points of an image, which are brought to their places: there is no choice of `resize`.
+    Points,
+}
+
 /// Larger than the input of any model. Two such sides multiplied by 16 bytes still fit into the guest's memory.
 const MAX_SIDE: u32 = 4096;
 
@@ -39,55 +53,54 @@ pub struct TensorForm {
 }
 
 impl TensorForm {
-    /// Reads every key. `always_padded` is true if `pad` has an effect with every `resize`.
+    /// Reads every key.
     ///
     /// # Errors
     /// A message that names the key that is missing, malformed or in conflict with another key.
-    pub fn read(always_padded: bool) -> Result<TensorForm, String> {
-        let channels =
-            config::choice("channels", &[("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)])?;
+    pub fn read(contents: Contents) -> Result<TensorForm, String> {
+        let preset = Preset::read()?;
+        let orders = [("rgb", Channels::Rgb), ("bgr", Channels::Bgr), ("gray", Channels::Gray)];
+        let channels = chosen("channels", &orders)?.or(preset.map(|it| it.channels)).unwrap_or(Channels::Rgb);
         let layout = chosen("layout", &[("nchw", Layout::Nchw), ("nhwc", Layout::Nhwc)])?;
         let dtypes = [("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16), ("u8", Dtype::U8)];
         let dtype = chosen("dtype", &dtypes)?;
         let input = config::get("input");
         let ImageInput { name, layout: declared_layout, width, height, dtype: declared_dtype } =
             declared::image_input(input.as_deref(), layout, channels.count())?;
-        let layout = layout.or(declared_layout).unwrap_or(Layout::Nchw);
+        let layout = layout.or(declared_layout).or(preset.map(|it| it.layout)).unwrap_or(Layout::Nchw);
         let dtype = dtype.or(declared_dtype).unwrap_or(Dtype::F32);
-        let (width, height) = (side("width", width)?, side("height", height)?);
-        let mode = config::choice(
-            "resize",
-            &[("stretch", Mode::Stretch), ("letterbox", Mode::Letterbox), ("crop", Mode::Crop)],
-        )?;
-        only_with("resize_shorter", mode == Mode::Crop, "`resize = \"crop\"`")?;
-        only_with("crop_rounding", mode == Mode::Crop, "`resize = \"crop\"`")?;
-        only_with("pad", always_padded || mode == Mode::Letterbox, "`resize = \"letterbox\"`")?;
-        let nearest = config::choice("crop_rounding", &[("torchvision", false), ("nearest", true)])?;
-        let mode = if nearest { Mode::CropNearest } else { mode };
-        let shorter = config::get("resize_shorter").map(|_| config::parse("resize_shorter", 0)).transpose()?;
-        if let Some(shorter) = shorter.filter(|&shorter| shorter < width.max(height)) {
-            return Err(format!(
-                "configuration key `resize_shorter`: {shorter} is smaller than a side of the input ({width} x {height})"
-            ));
-        }
-
+        let of_preset = preset.and_then(|it| it.side);
+        let (width, height) = (side("width", width.or(of_preset))?, side("height", height.or(of_preset))?);
+        let target = target(contents, preset, width, height)?;
+        let is_padded = contents != Contents::Image || target.mode == Mode::Letterbox;
+        only_with("pad", is_padded, "`resize = \"letterbox\"`")?;
         for key in ["mean", "scale"] {
             only_with(key, dtype != Dtype::U8, "a `dtype` of `f32`, `f16` or `bf16`")?;
         }
-
+        if let Some(preset) = preset.filter(|_| dtype == Dtype::U8) {
+            return Err(format!(
+                "configuration key `preset`: `{}` makes numbers from bytes, but the model takes bytes (`dtype = \"u8\"`): remove \
+                 the key, and set `resize`, `channels` and so on",
+                preset.name()
+            ));
+        }
+        let is_normalised = config::get("mean").is_some() && config::get("scale").is_some();
+        let [mean, scale] = match preset.filter(|_| !is_normalised) {
+            Some(preset) => preset.normalisation(channels)?,
+            None => [[0.0; 3], [1.0; 3]],
+        };
         let pack = Pack {
             width,
             height,
             order: channels,
             layout,
             invert: config::parse("invert", false)?,
-            pad: config::parse("pad", 0)?,
-            mean: per_channel("mean", channels.count(), 0.0)?,
-            scale: per_channel("scale", channels.count(), 1.0)?,
+            pad: config::parse("pad", preset.filter(|_| is_padded).map_or(0, |it| it.pad))?,
+            mean: per_channel("mean", channels.count(), mean)?,
+            scale: per_channel("scale", channels.count(), scale)?,
             dtype,
         };
         check_range(&pack)?;
-        let target = Target { width, height, mode, shorter };
         Ok(TensorForm { target, pack, input: input.or(name).unwrap_or_else(|| "image".into()) })
     }
 
@@ -101,6 +114,31 @@ impl TensorForm {
             Elements::U8(data) => tensor::from_u8(&shape, data),
         }
     }
+}
+
+/// Reads the keys of the size and of how the image is fitted into it.
+fn target(contents: Contents, preset: Option<&Preset>, width: u32, height: u32) -> Result<Target, String> {
+    let modes = [("stretch", Mode::Stretch), ("letterbox", Mode::Letterbox), ("crop", Mode::Crop)];
+    let mode = match chosen("resize", &modes)? {
+        Some(mode) => mode,
+        None if contents == Contents::Points => Mode::Stretch,
+        None => preset.map_or(Mode::Stretch, |it| it.mode),
+    };
+    let is_crop = mode == Mode::Crop;
+    only_with("resize_shorter", is_crop, "`resize = \"crop\"`")?;
+    only_with("crop_rounding", is_crop, "`resize = \"crop\"`")?;
+    let nearest = config::choice("crop_rounding", &[("torchvision", false), ("nearest", true)])?;
+    let larger = width.max(height);
+    let shorter = match config::get("resize_shorter") {
+        Some(_) => Some(config::parse("resize_shorter", 0)?),
+        None => preset.filter(|_| is_crop).and_then(|it| it.shorter(larger)),
+    };
+    if let Some(shorter) = shorter.filter(|&shorter| shorter < larger) {
+        return Err(format!(
+            "configuration key `resize_shorter`: {shorter} is smaller than a side of the input ({width} x {height})"
+        ));
+    }
+    Ok(Target { width, height, mode: if nearest { Mode::CropNearest } else { mode }, shorter })
 }
 
 /// Reads a key that must be one of the named choices. `None` if it is not set.
@@ -153,8 +191,8 @@ pub fn only_with(key: &str, applies: bool, needed: &str) -> Result<(), String> {
 }
 
 /// Reads a list of one number, or of one number for each channel.
-fn per_channel(key: &str, channels: usize, default: f32) -> Result<[f32; 3], String> {
-    let values = config::list::<f32>(key)?.unwrap_or_else(|| vec![default]);
+fn per_channel(key: &str, channels: usize, default: [f32; 3]) -> Result<[f32; 3], String> {
+    let Some(values) = config::list::<f32>(key)? else { return Ok(default) };
     if let Some(value) = values.iter().find(|value| !value.is_finite()) {
         return Err(format!("configuration key `{key}`: {value} is not a finite number"));
     }

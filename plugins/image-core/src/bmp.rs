@@ -1,5 +1,7 @@
 //! BMP, by the crate `image`: decodes the whole image, then resizes its rows.
 
+mod indices;
+
 use std::error::Error;
 use std::io::Cursor;
 
@@ -23,8 +25,9 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let mut decoder = BmpDecoder::new(Cursor::new(body)).map_err(rejected)?;
     let (width, height) = decoder.dimensions();
     limits.check_size("BMP", width, height)?;
-    if let Some(runs) = runs {
-        runs.check(width, height)?;
+    match runs {
+        Some(runs) => runs.check(width, height)?,
+        None => indices::check(body, width, height)?,
     }
     let mut output = settings.output((width, height), Orientation::NoTransforms);
     let needed = decoder.total_bytes().saturating_add(rows_bytes(width, height, output.y));
@@ -58,6 +61,8 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
 struct Runs<'a> {
     data: &'a [u8],
     wide: bool,
+    /// The number of colours in the palette.
+    colours: usize,
 }
 
 /// Refuses headers and compressions that are not supported, and returns the pixels if they are compressed as runs.
@@ -79,7 +84,7 @@ fn check_header(body: &[u8]) -> Result<Option<Runs<'_>>, Rejected> {
         0 | 3 => return Ok(None),
         kind @ (1 | 2) => {
             let data = body.get(number(10).ok_or_else(end)? as usize..).ok_or_else(end)?;
-            return Ok(Some(Runs { data, wide: kind == 1 }));
+            return Ok(Some(Runs { data, wide: kind == 1, colours: indices::colours(body) }));
         }
         4 => "JPEG compression".to_owned(),
         5 => "PNG compression".to_owned(),
@@ -116,7 +121,8 @@ fn check_offset(body: &[u8], header: u32) -> Result<(), Rejected> {
 }
 
 impl Runs<'_> {
-    /// Refuses images whose runs leave pixels out. Readers do not agree on the colour of these pixels.
+    /// Refuses images whose runs leave pixels out, or have colours that are not in the palette. Readers do not agree on
+    /// the colour of these pixels.
     fn check(&self, width: u32, height: u32) -> Result<(), Rejected> {
         let left_out = || {
             Rejected::Unknown(
@@ -137,10 +143,17 @@ impl Runs<'_> {
                 // Pixels that are not a run; their bytes are padded to a multiple of two.
                 (0, pixels) => {
                     let bytes = if self.wide { usize::from(*pixels) } else { usize::from(*pixels).div_ceil(2) };
+                    let values = self.data.get(at..at + bytes).unwrap_or_default();
+                    indices::check_row(values, usize::from(*pixels), if self.wide { 8 } else { 4 }, self.colours)?;
                     at += bytes.next_multiple_of(2);
                     x = x.saturating_add(u32::from(*pixels));
                 }
-                (pixels, _) => x = x.saturating_add(u32::from(*pixels)),
+                (pixels, value) => {
+                    // A run of 4 bits per pixel repeats two colours.
+                    let (repeated, bits) = if self.wide { (1, 8) } else { (*pixels.min(&2), 4) };
+                    indices::check_row(&[*value], usize::from(repeated), bits, self.colours)?;
+                    x = x.saturating_add(u32::from(*pixels));
+                }
             }
             if y >= height && x == 0 {
                 return Ok(());

@@ -54,6 +54,13 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     };
     let covered = left == 0 && top == 0 && across == width as usize && down == height;
     let background = if covered { [0; 3] } else { colour(background)? };
+    if !covered && control_extensions(body) > 1 {
+        return Err(Rejected::Unknown(
+            "this GIF has several control extensions before its first frame, and the frame does not cover the image; only \
+             one is supported then, because readers do not agree on the colour of the rest"
+                .into(),
+        ));
+    }
     let mut indices = vec![0; across * whole as usize];
     if interlaced {
         decoder.read_into_buffer(&mut indices).map_err(rejected)?;
@@ -98,6 +105,23 @@ fn with_palette(body: &[u8]) -> (Vec<u8>, Vec<u8>) {
         }
         _ => (start, Vec::new()),
     }
+}
+
+/// The number of graphic control extensions before the first frame.
+fn control_extensions(body: &[u8]) -> usize {
+    let flags = body.get(10).copied().unwrap_or_default();
+    let palette = if flags & 0x80 == 0 { 0 } else { 6 << (flags & 7) };
+    let (mut count, mut at) = (0, START_BYTES + palette);
+    // An extension: its kind, then blocks that begin with their length, up to an empty one.
+    while let Some([0x21, kind]) = body.get(at..).and_then(|rest| rest.first_chunk()) {
+        count += usize::from(*kind == 0xF9);
+        at += 2;
+        while let Some(&length @ 1..) = body.get(at) {
+            at += 1 + usize::from(length);
+        }
+        at += 1;
+    }
+    count
 }
 
 fn rejected(limits: &Limits, error: &DecodingError) -> Rejected {

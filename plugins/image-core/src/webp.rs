@@ -1,9 +1,10 @@
-//! WebP, by the crate `image-webp`: decodes the whole image, then resizes its rows.
+//! WebP: decodes the whole image, then resizes its rows. The crate `image-webp` decodes lossy images.
 
 mod animation;
 mod container;
 mod file;
 mod vp8;
+mod vp8l;
 
 use image_webp::{DecodingError, WebPDecoder};
 
@@ -47,29 +48,31 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     let copies = still.len() as u64 * if frame.is_some() { 2 } else { 1 };
     let needed = needed + copies + 256 * u64::from(across) + DECODER_BYTES + rows_bytes(width, height, output.y);
     let left_bytes = limits.check_bytes("a WebP image", width, height, needed)?;
-    if stored.lossy {
+    let mut memory = vp8l::Memory::new(*limits, left_bytes);
+    let image = if stored.lossy {
         vp8::check(stored.data)?;
-    }
-    decoder.set_memory_limit(usize::try_from(left_bytes).unwrap_or(usize::MAX));
-    let size = decoder.output_buffer_size().ok_or_else(|| limits.exceeded("WebP", "it is too large"))?;
-    let mut image = vec![0; size];
-    decoder.read_image(&mut image).map_err(rejected)?;
+        if let Some(alpha) = stored.alpha {
+            vp8l::check_alpha(alpha, (across, down), &mut memory)?;
+        }
+        decoder.set_memory_limit(usize::try_from(left_bytes).unwrap_or(usize::MAX));
+        let size = decoder.output_buffer_size().ok_or_else(|| limits.exceeded("WebP", "it is too large"))?;
+        let mut image = vec![0; size];
+        decoder.read_image(&mut image).map_err(rejected)?;
+        if decoder.has_alpha() { Image::WithAlpha(image) } else { Image::Rgb(image) }
+    } else {
+        Image::Lossless(vp8l::decode(stored.data, (across, down), &mut memory)?)
+    };
 
-    let pixel = if decoder.has_alpha() { 4 } else { 3 };
     let mut rows = Rows::<L>::new(&mut output, width, height, Colour::Rgb);
     for y in 0..height {
         let row_in_frame = y.checked_sub(top).filter(|row| *row < down);
-        let source = row_in_frame.map(|row| &image[row as usize * pixel * across as usize..]);
         let copied: Result<(), Rejected> = rows.push(|row| {
-            if across < width || source.is_none() {
+            if across < width || row_in_frame.is_none() {
                 // Pixels beside the frame are transparent black.
                 row.fill(0);
             }
-            let row = &mut row[3 * left as usize..][..3 * across as usize];
-            match source {
-                Some(source) if pixel == 4 => convert::<u8, 4, 3>(source, row),
-                Some(source) => row.copy_from_slice(&source[..row.len()]),
-                None => {}
+            if let Some(y) = row_in_frame {
+                image.copy_row((y * across) as usize, &mut row[3 * left as usize..][..3 * across as usize]);
             }
             Ok(())
         });
@@ -79,17 +82,39 @@ pub(crate) fn prepare<'a, L: Lanes>(body: &[u8], settings: &'a Settings) -> Resu
     Ok(output)
 }
 
+/// A decoded image.
+enum Image {
+    Rgb(Vec<u8>),
+    WithAlpha(Vec<u8>),
+    /// Alpha, red, green and blue, beginning at the highest bits.
+    Lossless(Vec<u32>),
+}
+
+impl Image {
+    /// Copies the colours of the pixels that begin at `first`.
+    fn copy_row(&self, first: usize, row: &mut [u8]) {
+        match self {
+            Image::Rgb(bytes) => row.copy_from_slice(&bytes[3 * first..][..row.len()]),
+            Image::WithAlpha(bytes) => convert::<u8, 4, 3>(&bytes[4 * first..], row),
+            Image::Lossless(pixels) => {
+                for (pixel, out) in pixels[first..].iter().zip(row.as_chunks_mut().0) {
+                    let [blue, green, red, _] = pixel.to_le_bytes();
+                    *out = [red, green, blue];
+                }
+            }
+        }
+    }
+}
+
 /// The decoder's peak memory for each pixel, including the result, in half bytes.
 fn half_bytes(decoder: &mut WebPDecoder<File<'_>>) -> u64 {
-    let result = if decoder.has_alpha() { 8 } else { 6 };
     match (decoder.is_lossy(), decoder.has_alpha()) {
         // Luma, and two chroma samples for every four pixels.
-        (true, false) => result + 3,
+        (true, false) => 6 + 3,
         // The same, and alpha, which is decoded like a complete lossless image.
-        (true, true) => result + 3 + 2 + 8,
-        // A lossless image without alpha is first decoded with alpha.
-        (false, false) => result + 8,
-        (false, true) => result,
+        (true, true) => 8 + 3 + 2 + 8,
+        // What transforms and codes need is added when it is known.
+        (false, _) => 8,
     }
 }
 

@@ -10,12 +10,14 @@
 //! one strip of JPEG or of fax, or one row of tiles. All other images need memory for each pixel, and are refused if
 //! the total is more than `max_decoded_bytes`. The bytes per pixel are: 2.1 to 8.5 (JPEG that is progressive, is
 //! arithmetic-coded or has several scans, because the coefficients are kept: 2.1 gray, 3.2 with chroma at a quarter,
-//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP), 7 (lossless WebP; 4 to 11 for both kinds with alpha),
-//! 1 to 8 (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
+//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP; 10.5 with alpha), 4 to 7 (lossless WebP), 1 to 8
+//! (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
 //!
 //! Configuration. If all chips of the pipeline run the same model, and a shipped plugin runs it, the model's own
 //! declaration is the default of `width`, `height`, `layout`, `dtype` and `input`:
-//! - `width`, `height`: the size of the model's input in pixels; required if the model does not fix it.
+//! - `preset`: the preprocessing that model cards name, see below: defaults of the other keys. A key that is set, and what the
+//!   model declares, come before the preset.
+//! - `width`, `height`: the size of the model's input in pixels; required if neither the model nor the preset fixes it.
 //! - `resize`: `stretch` (default; the aspect ratio is not kept), `letterbox` (the whole image, centred, with a
 //!   border; its sides are rounded to whole pixels, a half to the even number, and an odd border is one pixel smaller on the left
 //!   and above, as by `LetterBox` of Ultralytics) or `crop` (the image covers the input and its centre is used). All three are bilinear and
@@ -52,6 +54,16 @@
 //! - `max_picture_side`: the picture is reduced so that no side is longer, in pixels (default: no limit). The model's input is
 //!   made from the full picture.
 //!
+//! Presets. `mean` and `scale` belong to the colours, so they change their order with `channels`:
+//!
+//! | preset | source | defaults |
+//! | --- | --- | --- |
+//! | `imagenet` | `ImageClassification` of torchvision: `Resize(256)`, `CenterCrop(224)`, `ToTensor`, `Normalize` | `resize = "crop"`, 224 x 224, `resize_shorter` 256 (8/7 of the larger side of other sizes), mean 0.485, 0.456, 0.406 and deviation 0.229, 0.224, 0.225 of 255, `rgb`, `nchw` |
+//! | `clip` | `_transform` of OpenAI's CLIP: `Resize(224)`, `CenterCrop(224)`, `Normalize` | `resize = "crop"`, 224 x 224, mean 0.48145466, 0.4578275, 0.40821073 and deviation 0.26862954, 0.26130258, 0.27577711 of 255, `rgb`, `nchw`. CLIP resizes by a bicubic filter, and this plugin by a bilinear one |
+//! | `yolo` | `LetterBox` of Ultralytics | `resize = "letterbox"`, `pad` 114, 640 x 640, `scale` 1/255, `rgb`, `nchw` |
+//! | `tf` | `preprocess_input` of Keras, `mode="tf"` | from -1 to 1 (`mean` 127.5, `scale` 1/127.5), `rgb`, `nhwc`; no size |
+//! | `caffe` | the same, `mode="caffe"` | `bgr`, `mean` 103.939, 116.779, 123.68, `scale` 1, `nhwc`; no size |
+//!
 //! A model expects the preprocessing that it was trained with. The same configuration in other libraries, with 8 bits
 //! per sample and differences in steps of 255:
 //! - Pillow, `resize` with `BILINEAR`: equal except for rounding. `tests/conformance/images` compares 2,600 files of 495
@@ -60,12 +72,12 @@
 //!   rounding. torchvision truncates the longer side and rounds the start of the centre to the nearest pixel, a half to
 //!   the even one. That is the default because most models with a centre crop are trained with it.
 //!   `crop_rounding = "nearest"` rounds the longer side to the nearest pixel and the start down: it differs from
-//!   torchvision by one pixel in size or start for 62 % of all sizes (`Resize(256)`, `CenterCrop(224)`).
-//! - OpenCV `INTER_LINEAR` (measured for six photos with OpenCV 5.0): equal if the image is enlarged (mean 0.3,
-//!   largest 1) or keeps its size. It is not antialiased, so it differs if the image shrinks: the mean difference is 2.3
-//!   at 224 x 224 (largest 163), and 8.2 at an eighth of the size.
-//! - OpenCV `INTER_AREA` (same photos): different. It is antialiased by another filter: the mean difference is 1.1 at
-//!   224 x 224 (largest 62), 2.4 at an eighth of the size, and 2.4 at twice the size.
+//!   torchvision by one pixel in size or start for 62 % of all sizes (`Resize(256)`, `CenterCrop(224)`; the script below).
+//! - OpenCV 5.0 `INTER_LINEAR` (six photos of the corpus, `tests/conformance/images/other_resizes.py`): equal if the image is
+//!   enlarged (mean 0.2, largest 1) or keeps its size. It is not antialiased, so it differs if the image shrinks: the mean
+//!   difference is 4.9 at 224 x 224 (largest 180), and 5.3 at an eighth of the size.
+//! - OpenCV `INTER_AREA` (same photos): different. It is antialiased by another filter: the mean difference is 1.2 at
+//!   224 x 224 (largest 43), 1.4 at an eighth of the size, and 1.9 at twice the size.
 //!
 //! The context for postprocessing is the JSON object of [`image_core::Context`]. The decoders and the resizing are in
 //! the crate `image-core`.

@@ -1,6 +1,6 @@
 //! The configuration of the stage, read and checked once at deployment; the keys are described in `lib.rs`.
 
-use image_config::{TensorForm, only_with};
+use image_config::{Contents, TensorForm, only_with};
 use image_core::{Limits, Settings};
 use plimsoll_sdk::config;
 
@@ -24,7 +24,7 @@ impl Configuration {
     /// A message that names the key that is unknown, missing, malformed or in conflict with another key.
     pub(crate) fn read() -> Result<Configuration, String> {
         config::only(&[&image_config::KEYS[..], &KEYS].concat())?;
-        let form = TensorForm::read(false)?;
+        let form = TensorForm::read(Contents::Image)?;
         let draft = config::parse("draft", false)?;
         let has_picture = config::parse("picture", false)?;
         only_with("max_picture_side", has_picture, "`picture = true`")?;

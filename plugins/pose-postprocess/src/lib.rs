@@ -36,7 +36,7 @@
 //! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same class,
 //!   default for `yolo`), `class-agnostic` (of any class) or `none` (default for `end-to-end`).
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.7).
-//! - `max_detections`: the maximum number of poses, at least 1 (default 100).
+//! - `max_detections`: the maximum number of poses, at least 1 (default 100), at most 10,000 unless `nms` is `none`.
 //!
 //! These are errors (500): a number that is NaN or infinite; for `yolo` and `end-to-end`, a score that is no probability;
 //! in boxes over the threshold, corners that are exchanged or far outside of the input, and a class without a label; with

@@ -1,8 +1,8 @@
 //! Reads the output of detectors that return keypoints with each box.
 
+use postprocess_core::box_output::{BoxOutput, Form};
 use postprocess_core::boxes::{self, Unit};
 use postprocess_core::geometry::Geometry;
-use postprocess_core::outputs::probabilities;
 use postprocess_core::select::{Found, select};
 
 use crate::settings::{Layout, Settings};
@@ -15,32 +15,6 @@ const PROBABILITIES: [f32; 2] = [-0.01, 1.01];
 /// In a smaller input, all keypoints can be near its corner.
 const LEAST_SIDE: f64 = 16.0;
 
-/// The output as numbers of boxes.
-struct Output<'a> {
-    numbers: &'a [f32],
-    count: usize,
-    /// The numbers of a box.
-    channels: usize,
-    /// True if the numbers of a box are next to each other.
-    is_rows: bool,
-}
-
-impl Output<'_> {
-    fn number(&self, channel: usize, index: usize) -> f32 {
-        match self.is_rows {
-            true => self.numbers[index * self.channels + channel],
-            false => self.numbers[channel * self.count + index],
-        }
-    }
-
-    fn check_probabilities(&self, name: &str, channel: usize) -> Result<(), String> {
-        match self.is_rows {
-            true => (0..self.count).try_for_each(|index| probabilities(name, &[self.number(channel, index)])),
-            false => probabilities(name, &self.numbers[channel * self.count..(channel + 1) * self.count]),
-        }
-    }
-}
-
 /// The persons in the output with this name, best first. Sizes are the numbers of keypoints and of boxes.
 ///
 /// # Errors
@@ -51,38 +25,23 @@ pub fn people(
     (name, numbers): (&str, &[f32]),
     [keypoints, count, _]: Sizes<usize>,
 ) -> Result<Vec<Person>, String> {
-    let is_rows = settings.layout == Layout::EndToEnd;
-    // The scores: of the classes, or of the best class and its index.
-    let (scores, first) = if is_rows { (4..5, 6) } else { (4..4 + settings.classes, 4 + settings.classes) };
-    let output = Output { numbers, count, channels: first + keypoints * settings.dimensions, is_rows };
-    let scores_of_keypoints = (0..keypoints).filter(|_| settings.dimensions == 3).map(|index| first + 3 * index + 2);
-    scores.clone().chain(scores_of_keypoints).try_for_each(|channel| output.check_probabilities(name, channel))?;
-
-    if !is_rows && keypoints > 0 {
+    let form = match settings.layout {
+        Layout::EndToEnd => Form::Rows,
+        _ => Form::Columns { classes: settings.classes },
+    };
+    let first = form.first();
+    let output = BoxOutput { name, numbers, count, more: keypoints * settings.dimensions, form };
+    let mut scores_of_keypoints =
+        (0..keypoints).filter(|_| settings.dimensions == 3).map(|index| first + 3 * index + 2);
+    scores_of_keypoints.try_for_each(|channel| output.check_probabilities(channel))?;
+    let labels = settings.labels.as_ref().map(Vec::len);
+    let found = output.candidates(geometry, settings.unit, settings.rule.score_threshold, labels);
+    if form != Form::Rows && keypoints > 0 {
         let first_keypoint =
             (0..count).flat_map(|index| [output.number(first, index), output.number(first + 1, index)]);
         check_classes(settings, geometry, name, first_keypoint)?;
     }
-
-    let mut found = Vec::new();
-    for index in 0..count {
-        // The first one of equal scores.
-        let classes = scores.clone().map(|channel| output.number(channel, index)).enumerate();
-        let best = classes.reduce(|best, next| if next.1 > best.1 { next } else { best });
-        let Some((class, score)) = best.filter(|(_, score)| *score > settings.rule.score_threshold) else { continue };
-        let [a, b, c, d] = [0, 1, 2, 3].map(|channel| output.number(channel, index));
-        let (class, corners) = match is_rows {
-            true => (whole_class(settings, name, output.number(5, index))?, [a, b, c, d]),
-            false => (class, [a - c / 2.0, b - d / 2.0, a + c / 2.0, b + d / 2.0]),
-        };
-        boxes::check(geometry, &corners, settings.unit)?;
-        found.push(Found { class, score, r#box: corners, extra: index });
-    }
-    if !found.is_empty() {
-        let coordinates = (0..count).flat_map(|index| (0..4).map(move |channel| (channel, index)));
-        let numbers = coordinates.map(|(channel, index)| output.number(channel, index));
-        boxes::check_unit(geometry, settings.unit, numbers).map_err(|error| format!("output `{name}`: {error}"))?;
-    }
+    let found = found?;
     let person = |found: Found<usize>| {
         let corners = boxes::to_original(geometry, found.r#box, settings.unit)?;
         let keypoint = |index: usize| {
@@ -124,19 +83,6 @@ fn check_classes(
         ));
     }
     Ok(())
-}
-
-/// The class of a row, which is a number that must be whole.
-fn whole_class(settings: &Settings, name: &str, class: f32) -> Result<usize, String> {
-    let count = settings.labels.as_ref().map_or(1 << 16, Vec::len);
-    if class.fract() == 0.0 && (0.0..count as f32).contains(&class) {
-        return Ok(class as usize);
-    }
-    Err(format!(
-        "output `{name}`: a box has the class {class}, but classes are whole numbers from 0 to {}: set the configuration \
-         key `labels` to those of the model, or `layout` to its form",
-        count - 1
-    ))
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 use plimsoll_sdk::{config, labels};
 use postprocess_core::boxes::Unit;
-use postprocess_core::select::{Rule, Suppression, limit};
+use postprocess_core::select::Rule;
+#[cfg(test)]
+use postprocess_core::select::Suppression;
 
 /// The form of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Settings {
             classes,
             dimensions: config::choice("dimensions", &[("3", 3), ("2", 2)])?,
             unit: config::choice("coordinates", &[("pixels", Unit::Pixels), ("fractions", Unit::Fractions)])?,
-            rule: rule(layout)?,
+            rule: Rule::read(layout == Layout::EndToEnd)?,
             labels,
             keypoints: names("keypoints")?,
         })
@@ -117,28 +119,4 @@ impl Settings {
             keypoints: None,
         }
     }
-}
-
-fn rule(layout: Layout) -> Result<Rule, String> {
-    let iou_threshold = config::fraction("iou_threshold", 0.7)?;
-    let mut choices = [
-        ("per-class", Suppression::PerClass(iou_threshold)),
-        ("class-agnostic", Suppression::ClassAgnostic(iou_threshold)),
-        ("none", Suppression::None),
-    ];
-    if layout == Layout::EndToEnd {
-        // The first choice is the default.
-        choices.rotate_right(1);
-    }
-    let suppression = config::choice("nms", &choices)?;
-    if suppression == Suppression::None && config::get("iou_threshold").is_some() {
-        return Err("configuration key `iou_threshold` cannot be used with `nms = \"none\"`".into());
-    }
-    Ok(Rule {
-        score_threshold: config::fraction("score_threshold", 0.25)?,
-        suppression,
-        background: None,
-        max_per_class: usize::MAX,
-        max_detections: limit("max_detections", 100)?,
-    })
 }

@@ -16,12 +16,73 @@ pub struct Rule {
     pub max_detections: usize,
 }
 
+/// The most boxes that may be kept if each candidate is compared with those that are kept: this many times 100,000
+/// candidates take seconds.
+const MAX_COMPARED: usize = 10_000;
+/// The same for soft suppression, which passes over all candidates for each kept box.
+const MAX_SOFT: usize = 1_000;
+
 /// Reads a key with a maximum number of boxes.
 ///
 /// # Errors
 /// If it is not a number of at least 1: with 0, all replies would be empty. The message names the key.
 pub fn limit(key: &str, default: usize) -> Result<usize, String> {
     at_least_one(key, config::parse(key, default)?)
+}
+
+/// Reads `max_detections`.
+///
+/// # Errors
+/// If it is 0, or so large that the suppression of boxes could take longer than a request may. The message names the key.
+pub fn max_detections(suppression: Suppression, default: usize) -> Result<usize, String> {
+    bounded(suppression, limit("max_detections", default)?)
+}
+
+fn bounded(suppression: Suppression, number: usize) -> Result<usize, String> {
+    let (most, nms) = match suppression {
+        Suppression::None => return Ok(number),
+        Suppression::Soft(_) => (MAX_SOFT, "nms = \"soft\""),
+        Suppression::PerClass(_) | Suppression::ClassAgnostic(_) => (MAX_COMPARED, "this `nms`"),
+    };
+    if number <= most {
+        return Ok(number);
+    }
+    Err(format!(
+        "configuration key `max_detections`: {number} is more than {most}, the maximum with {nms}: the time grows with this \
+         number times the number of boxes. Set it to at most {most}, or `nms` to `none`, which has no maximum"
+    ))
+}
+
+impl Rule {
+    /// Reads the keys `score_threshold` (default 0.25), `nms` (`per-class`, `class-agnostic` or `none`), `iou_threshold`
+    /// (default 0.7) and `max_detections` (default 100), as of the models of Ultralytics. `is_end_to_end` is true if the
+    /// model suppresses boxes itself, so that `none` is the default.
+    ///
+    /// # Errors
+    /// A message that names the key that is malformed or in conflict with another key.
+    pub fn read(is_end_to_end: bool) -> Result<Rule, String> {
+        let iou_threshold = config::fraction("iou_threshold", 0.7)?;
+        let mut choices = [
+            ("per-class", Suppression::PerClass(iou_threshold)),
+            ("class-agnostic", Suppression::ClassAgnostic(iou_threshold)),
+            ("none", Suppression::None),
+        ];
+        if is_end_to_end {
+            // The first choice is the default.
+            choices.rotate_right(1);
+        }
+        let suppression = config::choice("nms", &choices)?;
+        if suppression == Suppression::None && config::get("iou_threshold").is_some() {
+            return Err("configuration key `iou_threshold` cannot be used with `nms = \"none\"`".into());
+        }
+        Ok(Rule {
+            score_threshold: config::fraction("score_threshold", 0.25)?,
+            suppression,
+            background: None,
+            max_per_class: usize::MAX,
+            max_detections: max_detections(suppression, 100)?,
+        })
+    }
 }
 
 fn at_least_one(key: &str, number: usize) -> Result<usize, String> {
@@ -32,7 +93,7 @@ fn at_least_one(key: &str, number: usize) -> Result<usize, String> {
 }
 
 /// What happens to a box that overlaps a better one. Overlap is the intersection over the union.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Suppression {
     /// It is dropped if its overlap with a kept box of its class is greater than this.
     PerClass(f32),
@@ -62,7 +123,7 @@ pub struct Found<T> {
 /// the order of the model's boxes, and their scores are over the threshold.
 pub fn select<T>(rule: &Rule, mut candidates: Vec<Found<T>>) -> Vec<Found<T>> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
-    let mut kept = Kept { boxes: Vec::new(), per_class: Vec::new(), rule };
+    let mut kept = Kept { boxes: Vec::new(), of_class: Vec::new(), rule };
     match rule.suppression {
         Suppression::Soft(sigma) => soft(candidates, sigma, &mut kept),
         _ => {
@@ -83,7 +144,8 @@ pub fn select<T>(rule: &Rule, mut candidates: Vec<Found<T>>) -> Vec<Found<T>> {
 /// The boxes that are kept.
 struct Kept<'r, T> {
     boxes: Vec<Found<T>>,
-    per_class: Vec<usize>,
+    /// The corners of the boxes of each class.
+    of_class: Vec<Vec<[f32; 4]>>,
     rule: &'r Rule,
 }
 
@@ -93,26 +155,26 @@ impl<T> Kept<'_, T> {
     }
 
     fn has_room(&self, class: usize) -> bool {
-        self.per_class.get(class).is_none_or(|count| *count < self.rule.max_per_class) && self.rule.max_per_class > 0
+        self.of_class.get(class).is_none_or(|boxes| boxes.len() < self.rule.max_per_class)
+            && self.rule.max_per_class > 0
     }
 
     fn suppresses(&self, candidate: &Found<T>) -> bool {
-        let (limit, all_classes) = match self.rule.suppression {
-            Suppression::PerClass(limit) => (limit, false),
-            Suppression::ClassAgnostic(limit) => (limit, true),
-            Suppression::Soft(_) | Suppression::None => return false,
-        };
-        self.boxes.iter().any(|other| {
-            (all_classes || other.class == candidate.class)
-                && overlap(&other.r#box, &candidate.r#box) > f64::from(limit)
-        })
+        let overlaps = |limit: f32| move |other: &[f32; 4]| overlap(other, &candidate.r#box) > f64::from(limit);
+        match self.rule.suppression {
+            Suppression::PerClass(limit) => {
+                self.of_class.get(candidate.class).is_some_and(|boxes| boxes.iter().any(overlaps(limit)))
+            }
+            Suppression::ClassAgnostic(limit) => self.boxes.iter().any(|other| overlaps(limit)(&other.r#box)),
+            Suppression::Soft(_) | Suppression::None => false,
+        }
     }
 
     fn push(&mut self, found: Found<T>) {
-        if self.per_class.len() <= found.class {
-            self.per_class.resize(found.class + 1, 0);
+        if self.of_class.len() <= found.class {
+            self.of_class.resize_with(found.class + 1, Vec::new);
         }
-        self.per_class[found.class] += 1;
+        self.of_class[found.class].push(found.r#box);
         self.boxes.push(found);
     }
 }
@@ -154,11 +216,17 @@ fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
     if a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1] {
         return 0.0;
     }
+    let (shared, [first, second]) = intersection(a, b);
+    let union = first + second - shared;
+    if union > 0.0 { shared / union } else { 0.0 }
+}
+
+/// The area that two boxes share, and the areas of both.
+pub(crate) fn intersection(a: &[f32; 4], b: &[f32; 4]) -> (f64, [f64; 2]) {
     let [a, b] = [a, b].map(|corners| corners.map(f64::from));
     let area = |x1: f64, y1: f64, x2: f64, y2: f64| (x2 - x1).max(0.0) * (y2 - y1).max(0.0);
     let shared = area(a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3]));
-    let union = area(a[0], a[1], a[2], a[3]) + area(b[0], b[1], b[2], b[3]) - shared;
-    if union > 0.0 { shared / union } else { 0.0 }
+    (shared, [area(a[0], a[1], a[2], a[3]), area(b[0], b[1], b[2], b[3])])
 }
 
 /// The rule without configuration, and without suppression.
@@ -183,5 +251,16 @@ mod tests {
         assert_eq!(at_least_one("max_detections", 1), Ok(1));
         let message = at_least_one("max_detections", 0).expect_err("refused");
         assert!(message.contains("`max_detections`") && message.contains("at least 1"), "{message}");
+    }
+
+    #[test]
+    fn a_maximum_that_takes_too_long_is_refused() {
+        assert_eq!(bounded(Suppression::PerClass(0.5), MAX_COMPARED), Ok(MAX_COMPARED));
+        assert_eq!(bounded(Suppression::None, usize::MAX), Ok(usize::MAX));
+        for suppression in [Suppression::PerClass(0.5), Suppression::ClassAgnostic(0.5), Suppression::Soft(0.5)] {
+            let message = bounded(suppression, MAX_COMPARED + 1).expect_err("refused");
+            assert!(message.contains("`max_detections`") && message.contains("`nms` to `none`"), "{message}");
+        }
+        assert!(bounded(Suppression::Soft(0.5), MAX_SOFT + 1).is_err());
     }
 }

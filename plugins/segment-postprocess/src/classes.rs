@@ -24,8 +24,8 @@ pub struct Map {
 /// The element types that are read.
 pub fn types(layout: Layout) -> &'static [&'static str] {
     match layout {
-        Layout::Nchw | Layout::Nhwc => outputs::FLOATS,
         Layout::Classes => &["i64", "i32", "u8", "fp32", "fp16", "bf16", "fp64"],
+        _ => outputs::FLOATS,
     }
 }
 
@@ -55,9 +55,9 @@ pub fn sizes(settings: &Settings, output: &str, shape: &[Option<u32>]) -> Result
     };
     let Some(sizes) = sizes.filter(|sizes| !sizes.contains(&Some(0))) else {
         let expected = match settings.layout {
-            Layout::Nchw => "scores of shape [1, C, H, W] (`layout = \"nchw\"`)",
             Layout::Nhwc => "scores of shape [1, H, W, C] (`layout = \"nhwc\"`)",
             Layout::Classes => "classes of shape [1, H, W], [1, 1, H, W] or [1, H, W, 1] (`layout = \"classes\"`)",
+            _ => "scores of shape [1, C, H, W] (`layout = \"nchw\"`)",
         };
         return Err(format!(
             "output `{output}` has the shape {}, but the plugin expects {expected}: set the configuration key `layout` to \
@@ -131,8 +131,8 @@ pub fn read(settings: &Settings, name: &str, tensor: &Tensor) -> Result<Map, Str
         (_, Some(threshold)) => {
             outputs::numbers(name, tensor)?.into_iter().map(|score| u16::from(score > threshold)).collect()
         }
-        (Layout::Nchw, None) => best_of_planes(&outputs::numbers(name, tensor)?, rows * columns),
         (Layout::Nhwc, None) => outputs::numbers(name, tensor)?.chunks_exact(channels).map(best).collect(),
+        (_, None) => best_of_planes(&outputs::numbers(name, tensor)?, rows * columns),
     };
     Ok(Map { width: columns, height: rows, classes })
 }

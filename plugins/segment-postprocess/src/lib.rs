@@ -1,10 +1,10 @@
-//! Postprocess stage for semantic segmentation: returns the class of each pixel.
+//! Postprocess stage for segmentation: returns the class of each pixel, or the mask of each object.
 //!
 //! Configuration:
 //! - `layout`: the form of the output. `nchw` (default): scores of shape `[1, C, H, W]`; `nhwc`: scores of shape
 //!   `[1, H, W, C]`; `classes`: the model has already selected the classes, `[1, H, W]`, `[1, 1, H, W]` or `[1, H, W, 1]`
-//!   with whole numbers.
-//! - `output`: the name of the tensor. Optional if the model has one output.
+//!   with whole numbers; `yolo` and `end-to-end`: objects with masks, see below.
+//! - `output`: the name of the tensor. Optional if the model has one output (default for objects: `output0`).
 //! - `threshold`: for scores with a single channel, and only for them: a pixel has class 1 if its score is greater, else
 //!   class 0. For probabilities 0.5 is usual, for logits 0.
 //! - `format`: `png` (default), `rle` or `polygons`; see below.
@@ -27,14 +27,39 @@
 //! - `polygons`: the same with `"polygons":[[x,y,x,y,…],…]` instead of `rle`: the outlines along the edges of pixels, outer
 //!   ones clockwise, holes counter-clockwise, so that the even-odd rule gives exactly the pixels.
 //!
+//! # Objects
+//!
+//! `yolo` is YOLOv8-seg and YOLO11-seg: the output `[1, 4 + C + M, N]` has N boxes as centre and size, the probabilities of C
+//! classes and M coefficients, and the prototypes `[1, M, H, W]` are maps over the model's input. `end-to-end` is YOLO26-seg:
+//! `[1, N, 6 + M]` as x1, y1, x2, y2, score, class and coefficients. Keys:
+//! - `prototypes`: the name of the tensor with the prototypes (default `output1`).
+//! - `coordinates`: `pixels` of the model's input (default) or `fractions` of it.
+//! - `score_threshold` (default 0.25), `nms` (`per-class`, `class-agnostic` or `none`; default `per-class`, for `end-to-end`
+//!   `none`), `iou_threshold` (default 0.7), `max_detections` (default 100): as for `detect-postprocess`.
+//!
+//! The mask of an object is the sum of the prototypes, each times its coefficient: a pixel belongs to the object if the sum is
+//! over 0 (its sigmoid is over 0.5) and the pixel's left upper corner is in the box. With `size = "original"`, the sums are
+//! interpolated between the centres of the prototypes' places (bilinear), at the centre of each pixel of the caller's image, as
+//! by `process_mask_native` of Ultralytics (`retina_masks=True`), which however removes the border of `letterbox` in whole
+//! places: edges of masks differ by less than one place. With `size = "model"` there is one pixel for each place, as by
+//! `process_mask`. Reply, best object first, with the box of the detector:
+//! - `rle` and `polygons`: `{"width":W,"height":H,"segments":[{"index":1,"label":"cat","score":0.9,"area":9,"box":[x1,y1,x2,y2],
+//!   "rle":…}]}`. An object may have no pixels: its area is 0.
+//! - `png`: the index of a pixel is the class of the best object that it belongs to, and 255 where no object is.
+//!
+//! # Errors
+//!
 //! These are errors (500): a score that is NaN or infinite, a class that is not a whole number from 0, a class without a
 //! label; and for scores, a map whose proportions are not those of the model's input (except for one row or column, because
-//! models round sizes), because `nchw` is then `nhwc` or the other way round. If the model declares its outputs, type,
+//! models round sizes), because `nchw` is then `nhwc` or the other way round; for objects, what `detect-postprocess` refuses,
+//! and a mask whose sum is not finite. If the model declares its outputs, type,
 //! shape and the number of labels are checked at deployment.
 
 mod classes;
+mod objects;
 mod picture;
 mod polygons;
+mod prototypes;
 mod raster;
 mod rle;
 mod settings;
@@ -45,7 +70,8 @@ use postprocess_core::outputs;
 use serde::Serialize;
 
 use classes::Map;
-use raster::Raster;
+use objects::Object;
+use raster::{NO_CLASS, Raster};
 use settings::{Format, Layout, Settings};
 
 struct Segment;
@@ -66,11 +92,22 @@ struct Answer {
 struct Area {
     label: String,
     index: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
     area: u64,
-    /// x1, y1, x2, y2 around all pixels.
-    r#box: [u32; 4],
+    r#box: Corners,
     #[serde(flatten)]
     form: Form,
+}
+
+/// x1, y1, x2, y2.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Corners {
+    /// Around all pixels.
+    Pixels([u32; 4]),
+    /// Of the detector.
+    Detected([f32; 4]),
 }
 
 #[derive(Serialize)]
@@ -84,6 +121,10 @@ impl Init for Segment {
     fn init() -> Result<(), String> {
         let settings = Settings::read()?;
         if let Some(declared) = model::outputs()? {
+            if let Some(objects) = &settings.objects {
+                objects::check(&settings, objects, &declared)?;
+                return SETTINGS.set(settings);
+            }
             let output = outputs::declared(&declared, "output", &settings.output, classes::types(settings.layout))?;
             if let Some(shape) = &output.shape {
                 classes::sizes(&settings, &output.name, shape)?;
@@ -101,6 +142,10 @@ impl Postprocess for Segment {
 }
 
 fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result<Reply, String> {
+    if let Some(objects) = &settings.objects {
+        let (found, size) = objects::read(settings, objects, tensors, &Geometry::parse(context)?)?;
+        return reply_of_objects(settings, found, size);
+    }
     let (name, tensor) = outputs::find(tensors, &settings.output)?;
     let map = classes::read(settings, name, tensor)?;
     let geometry = Geometry::parse(context);
@@ -117,12 +162,38 @@ fn reply(settings: &Settings, tensors: &[NamedTensor], context: &[u8]) -> Result
         Format::Png => ("image/png", picture::png(&raster)?),
         Format::Rle | Format::Polygons => {
             let (width, height) = raster.size();
-            let answer = Answer { width, height, segments: segments(settings, &raster) };
-            let text = serde_json::to_vec(&answer).map_err(|error| format!("the reply cannot be written: {error}"))?;
-            ("application/json", text)
+            ("application/json", json(&Answer { width, height, segments: segments(settings, &raster) })?)
         }
     };
     Ok(Reply { content_type: content_type.into(), body })
+}
+
+fn json(answer: &Answer) -> Result<Vec<u8>, String> {
+    serde_json::to_vec(answer).map_err(|error| format!("the reply cannot be written: {error}"))
+}
+
+/// The reply for objects, in an image of this width and height.
+fn reply_of_objects(settings: &Settings, found: Vec<Object>, [width, height]: [u32; 2]) -> Result<Reply, String> {
+    if settings.format == Format::Png {
+        let mut classes = vec![NO_CLASS; width as usize * height as usize];
+        for object in &found {
+            object.mask.paint(object.class as u16, &mut classes, width);
+        }
+        let map = Map { width: width as usize, height: height as usize, classes };
+        return Ok(Reply { content_type: "image/png".into(), body: picture::png(&Raster::whole(map))? });
+    }
+    let segments = found.into_iter().map(|Object { class, score, r#box, mask }| {
+        let area = mask.area();
+        let raster = mask.raster([width, height]);
+        let index = class as u16;
+        let form = match settings.format {
+            Format::Polygons => Form::Polygons(polygons::trace(&raster).remove(&0).unwrap_or_default()),
+            _ => Form::Rle(rle::encode(&raster).remove(&0).unwrap_or_else(|| rle::nothing(&raster))),
+        };
+        Area { label: settings.label(index), index, score: Some(score), area, r#box: Corners::Detected(r#box), form }
+    });
+    let answer = Answer { width, height, segments: segments.collect() };
+    Ok(Reply { content_type: "application/json".into(), body: json(&answer)? })
 }
 
 /// Checks that the map has the proportions of the model's input. Otherwise the classes of an output with the other order of
@@ -149,8 +220,9 @@ fn segments(settings: &Settings, raster: &Raster) -> Vec<Area> {
         .map(|(index, extent)| Area {
             label: settings.label(index),
             index,
+            score: None,
             area: extent.area,
-            r#box: extent.r#box,
+            r#box: Corners::Pixels(extent.r#box),
             form: match settings.format {
                 Format::Polygons => Form::Polygons(rings.remove(&index).unwrap_or_default()),
                 _ => Form::Rle(runs.remove(&index).unwrap_or_default()),

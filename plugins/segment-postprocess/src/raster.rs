@@ -36,6 +36,18 @@ impl Raster {
         Raster { columns: each(map.width), rows: each(map.height), map, width, height }
     }
 
+    /// The map as a part of an image of this size, whose other pixels have no class: each place is a pixel.
+    pub fn part(map: Map, [left, top]: [u32; 2], [width, height]: [u32; 2]) -> Raster {
+        let axis = |first: u32, places: usize, pixels: u32| {
+            let end = first + places as u32;
+            let before = (first > 0).then_some((0, None));
+            let inside = (0..places).map(|place| (first + place as u32, Some(place)));
+            let after = (end < pixels).then_some((end, None));
+            before.into_iter().chain(inside).chain(after).collect()
+        };
+        Raster { columns: axis(left, map.width, width), rows: axis(top, map.height, height), map, width, height }
+    }
+
     /// In the size of the caller's image: a pixel has the class of the place in which its centre lies.
     pub fn original(map: Map, geometry: &Geometry) -> Raster {
         let x = |pixel: f64| geometry.input_x(pixel) * map.width as f64 / geometry.input_width;

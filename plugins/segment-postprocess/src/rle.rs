@@ -50,14 +50,21 @@ pub fn encode(raster: &Raster) -> BTreeMap<u16, Rle> {
             }
         }
     }
-    let total = u64::from(width) * u64::from(height);
-    let rle = |mut runs: Runs| {
-        if runs.end < total {
-            runs.counts.push(total - runs.end);
-        }
-        Rle { size: [height, width], counts: compress(&runs.counts) }
-    };
-    classes.into_iter().map(|(class, runs)| (class, rle(runs))).collect()
+    classes.into_iter().map(|(class, runs)| (class, finish(runs, [height, width]))).collect()
+}
+
+/// The run lengths of an object without pixels.
+pub fn nothing(raster: &Raster) -> Rle {
+    let (width, height) = raster.size();
+    finish(Runs::default(), [height, width])
+}
+
+fn finish(mut runs: Runs, size: [u32; 2]) -> Rle {
+    let total = u64::from(size[0]) * u64::from(size[1]);
+    if runs.end < total {
+        runs.counts.push(total - runs.end);
+    }
+    Rle { size, counts: compress(&runs.counts) }
 }
 
 /// Numbers in groups of five bits, the lowest first, from the fourth number on as differences from the second last one.

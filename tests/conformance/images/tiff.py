@@ -144,9 +144,9 @@ def _rgb_alpha(case):
 
 @kind("tiff/rgb-multiplied-by-alpha", turns=True)
 def _multiplied(case):
-    alpha = numpy.maximum(case.alpha(), 32).astype(numpy.uint32)[:, :, None]
-    samples = (case.rgb() * alpha + 127) // 255
-    # Pillow divides and truncates.
+    alpha, colours = case.alpha().astype(numpy.uint32)[:, :, None], case.rgb()
+    # Pillow divides and truncates; transparent pixels are black, also those with a colour.
+    samples = numpy.where(alpha == 0, colours, (colours * alpha + 127) // 255)
     return write(numpy.dstack([samples, alpha]), RGB, extra=[1], **varied(case, rows=None, tile=None))
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy
 from PIL import Image
 from webp import chunk, encode, three
+from webp_codes import files as codes
 
 WIDTH, HEIGHT = 61, 47
 
@@ -50,6 +51,13 @@ def whole_files():
     colours = Image.fromarray(picture(9)).quantize(13).convert("RGB")
     yield "palette", encode(numpy.asarray(colours), lossless=True)
     yield "animation", animation()
+    # Small images, whose codes are most of the file.
+    for colours in (2, 3, 8, 40):
+        source = numpy.random.default_rng(colours)
+        palette = source.integers(0, 256, (colours, 3)).astype(numpy.uint8)
+        yield f"few-colours-{colours}", encode(palette[source.integers(0, colours, (7, 9))], lossless=True)
+    yield "small", encode(numpy.ascontiguousarray(picture(9)[:11, :23]), lossless=True)
+    yield from codes()
 
 
 def damaged(whole, source):

@@ -97,6 +97,24 @@ async fn every_screen_is_accessible_fits_into_narrow_windows_and_has_a_screensho
     let mut found = Vec::new();
     for colours in ["light", "dark"] {
         browser.colours(colours);
+        if let Ok(axe) = &axe {
+            // The form for the token, in a page that does not have it.
+            if let Some(mut locked) = Browser::start() {
+                locked.colours(colours);
+                locked.open(&format!("{}/#/overview", server.url));
+                locked.find("textbox", "Administration token");
+                found.extend(
+                    violations(&mut locked, axe).into_iter().map(|text| format!("token form, {colours}: {text}")),
+                );
+            }
+            // A question before a change.
+            show(&mut browser, "Deployments");
+            browser.click("button", "End the canary: classify-postprocess");
+            browser.find("dialog", "");
+            found.extend(violations(&mut browser, axe).into_iter().map(|text| format!("dialog, {colours}: {text}")));
+            std::fs::write(folder.join(format!("dialog-{colours}.png")), browser.screenshot()).expect("written");
+            browser.click("button", "Cancel");
+        }
         for screen in SCREENS {
             browser.size(1400, 1000);
             visit(&mut browser, screen, &faces);

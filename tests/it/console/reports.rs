@@ -100,6 +100,24 @@ async fn a_report_of_the_leak_laboratory_is_shown_with_its_charts_and_holders() 
         let widths = widths.as_array().cloned().unwrap_or_default();
         (widths.len() == 2 && widths.iter().all(|width| width.as_u64() > Some(100))).then_some(())
     });
+    // The chain from the static to the survivors, as in the file.
+    browser.find("region", "What holds the memory of large");
+    let chains = browser.eval(
+        "[...document.querySelectorAll('.chain > li')].map((root) => [root.querySelector('strong').textContent, \
+         [...root.querySelectorAll('li')].filter((it) => !it.querySelector('li')).map((it) => it.textContent)])",
+    );
+    let dot = std::fs::read_to_string(place.join("retention.dot")).expect("a graph");
+    let chains = chains.as_array().expect("a list");
+    let root =
+        chains.iter().find(|chain| chain[0].as_str().is_some_and(|root| root.contains("large_images::PREVIEWS")));
+    let root = root.unwrap_or_else(|| panic!("{chains:?}\n{dot}"));
+    let survivors = root[1].as_array().expect("what it holds");
+    assert!(
+        !survivors.is_empty() && survivors.iter().all(|it| it.as_str().is_some_and(|it| it.contains("allocated by:"))),
+        "{root}"
+    );
+    let steps = browser.eval("document.querySelectorAll('.chain li').length");
+    assert_eq!(steps.as_u64(), Some(dot.matches("[label=").count() as u64), "{dot}");
     assert_eq!(browser.errors(), Vec::<Value>::new());
 }
 

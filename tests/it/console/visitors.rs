@@ -1,21 +1,42 @@
 //! What people do who see the page for the first time, and how they bring an image.
 
+use std::process::Command;
 use std::time::Instant;
 
-use plimsoll_tests::Server;
+use plimsoll_tests::{Server, TempDir, shared_cache};
 use serde_json::json;
 
 use super::check_clean;
 use super::faces::Faces;
 use crate::browser::Browser;
+use crate::process::BINARY;
+use crate::served_folder::ServedFolder;
 
-/// From the start page to boxes on a picture of one's own: two clicks, and nothing to type or to read.
+/// From `plimsoll serve` to boxes on a picture of one's own: two clicks, and nothing to type or to read. The time is printed.
+/// With the variable `PLIMSOLL_STOPWATCH`, this program is started, and nothing is compiled before:
+///
+/// ```sh
+/// PLIMSOLL_STOPWATCH=target/release/plimsoll cargo test --workspace --test it -- --nocapture a_newcomer_sees
+/// ```
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_sees_boxes_and_water_lines_after_two_clicks() {
     let faces = Faces::new("face");
-    let server = Server::start(&faces.config()).await;
+    let folder = TempDir::new().expect("a folder");
+    let program = std::env::var_os("PLIMSOLL_STOPWATCH").map(|path| std::path::absolute(path).expect("a path"));
+    let cache = match &program {
+        Some(_) => String::new(),
+        None => format!("cache_dir = {:?}\n", shared_cache()),
+    };
+    std::fs::write(folder.path().join("plimsoll.toml"), cache + &faces.config()).expect("written");
     let Some(mut browser) = Browser::start() else { return };
     let since = Instant::now();
+    let mut command = match program {
+        Some(program) => Command::new(program),
+        None => Command::new(BINARY),
+    };
+    command.current_dir(folder.path()).env_remove("RUST_LOG");
+    let server = ServedFolder::start(command, &[]);
+    let serves = since.elapsed();
     browser.open(&format!("{}/", server.url));
     browser.eval(
         "addEventListener('click', () => { sessionClicks += 1; }, true); \
@@ -32,8 +53,11 @@ async fn a_newcomer_sees_boxes_and_water_lines_after_two_clicks() {
                 sessionClicks, sessionKeys]";
     // The dialog of the browser asks the page for another click on the input.
     assert_eq!(browser.eval(seen), json!([2, 3, 3, 0]));
-    println!("a newcomer saw boxes after {:?}", since.elapsed());
-    check_clean(&mut browser, &server);
+    println!("a newcomer saw boxes {:?} after the start of the server, which served after {serves:?}", since.elapsed());
+    let own = format!("{}/", server.url);
+    let foreign = browser.requested().into_iter().find(|url| !url.starts_with(&own) && !url.starts_with("blob:"));
+    assert_eq!(foreign, None);
+    assert_eq!(browser.errors(), Vec::<serde_json::Value>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]

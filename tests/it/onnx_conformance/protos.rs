@@ -7,6 +7,8 @@ use plimsoll_runtime::tensor::{Tensor, TensorType};
 use rten_onnx::onnx::{DataType, TensorProto};
 use rten_onnx::protobuf::{DecodeMessage, ValueReader};
 
+use super::strings;
+
 /// The relative and absolute tolerance of ONNX's own runner.
 const RELATIVE: f64 = 1e-3;
 pub(crate) const ABSOLUTE: f64 = 1e-7;
@@ -30,6 +32,8 @@ pub(crate) struct Numbers {
 /// The value of a file.
 pub(crate) enum Value {
     Tensor(Numbers),
+    /// A tensor of strings.
+    Strings(Tensor),
     /// A sequence, an optional value, or a tensor of a type that the host does not have.
     Other(String),
 }
@@ -39,6 +43,7 @@ impl Value {
     pub(crate) fn to_tensor(&self, ty: Option<TensorType>) -> Result<Tensor, String> {
         match self {
             Value::Tensor(numbers) => numbers.to_tensor(ty.ok_or("the input has no known type")?),
+            Value::Strings(tensor) => Ok(tensor.clone()),
             Value::Other(what) => Err(format!("an input is {what}")),
         }
     }
@@ -47,12 +52,16 @@ impl Value {
 /// Reads a file of a test.
 pub(crate) fn read(path: &Path) -> Result<Value, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let Ok(tensor) = TensorProto::decode(ValueReader::from_buf(bytes)) else {
+    let Ok(tensor) = TensorProto::decode(ValueReader::from_buf(bytes.clone())) else {
         return Ok(Value::Other("not a tensor".into()));
     };
     let ty = tensor.data_type.unwrap_or(DataType(0));
     let raw = tensor.raw_data.as_ref().map(|raw| raw.borrow().clone());
     let small = |values: &[i32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+    let shape = || tensor.dims.iter().map(|&size| usize::try_from(size).expect("a size")).collect::<Vec<_>>();
+    if ty == DataType::STRING {
+        return Ok(Value::Strings(strings::tensor(&shape(), &bytes)?));
+    }
     let values: Vec<f64> = match (ty, raw.clone()) {
         (DataType::FLOAT, Some(raw)) => {
             raw.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes).into()).collect()
@@ -93,8 +102,7 @@ pub(crate) fn read(path: &Path) -> Result<Value, String> {
         (DataType::INT64, None) => tensor.int64_data.iter().map(|&value| value.into()).collect(),
         _ => Vec::new(),
     };
-    let shape = tensor.dims.iter().map(|&size| usize::try_from(size).expect("a size")).collect();
-    Ok(Value::Tensor(Numbers { shape, ty, values, whole }))
+    Ok(Value::Tensor(Numbers { shape: shape(), ty, values, whole }))
 }
 
 /// Integers of 64 bits, exactly.
@@ -142,6 +150,8 @@ impl Numbers {
                 let number = |&bytes: &[u8; 2]| upper_half(u16::from_le_bytes(bytes));
                 (DataType::BFLOAT16, bytes.as_chunks().0.iter().map(number).collect())
             }
+            // Strings are compared as they are.
+            TensorType::Bytes => (DataType::STRING, Vec::new()),
         };
         let whole = match ty {
             DataType::INT64 => wholes(bytes, i64::from_le_bytes),
@@ -184,6 +194,7 @@ impl Numbers {
             // The numbers are those of the type, so they are exact.
             TensorType::Fp16 => bytes(&|value| f16::from_f64(value).to_le_bytes().into()),
             TensorType::Bf16 => bytes(&|value| bf16::from_f64(value).to_le_bytes().into()),
+            TensorType::Bytes => return Err("numbers are no strings".to_owned()),
             TensorType::I32 if self.ty != DataType::INT64 => bytes(&|value| (value as i32).to_le_bytes().into()),
             TensorType::I32 | TensorType::I64 => {
                 let data = match self.ty {

@@ -156,6 +156,58 @@ def context_chain(body, outcome):
     LAST[0] = error
 
 
+# Each error has the one before as its cause.
+def cause_chain(body, outcome):
+    if outcome == "ok":
+        return
+    error = ImageError("broken", bytearray(IMAGE))
+    error.__cause__ = LAST[0]
+    LAST[0] = error
+
+
+class Session:
+    __slots__ = ("image",)
+
+    def __init__(self, image):
+        self.image = image
+
+
+SESSIONS = []
+
+
+def slots(body, outcome):
+    SESSIONS.append(Session(bytearray(IMAGE)))
+
+
+class Record:
+    def __init__(self, image):
+        self.image = image
+
+    def describe(self):
+        return len(self.image)
+
+
+RECORDS = []
+
+
+def attributes(body, outcome):
+    RECORDS.append(Record(bytearray(IMAGE)))
+
+
+CALLBACKS = []
+
+
+def bound_method(body, outcome):
+    CALLBACKS.append(Record(bytearray(IMAGE)).describe)
+
+
+SEEN = set()
+
+
+def set_of_records(body, outcome):
+    SEEN.add(Record(bytearray(IMAGE)))
+
+
 def kind(body):
     """Judges a body as the leak guests do."""
     if body[:2] == b"\xff\xd8":
@@ -167,7 +219,7 @@ def kind(body):
 
 CASES = {case.__name__: case for case in (
     incident, mended_by_reset, mended_by_new, no_leak, cycles, lru_none, lru_bounded, module_list, module_dict, small,
-    closure, generator, thread_local, context_chain,
+    closure, generator, thread_local, context_chain, cause_chain, slots, attributes, bound_method, set_of_records,
 )}
 
 

@@ -1,7 +1,7 @@
 //! The figures of a comparison of two outputs.
 
 use super::Mismatch;
-use crate::tensor::{Element, Elements, Tensor, TensorType};
+use crate::tensor::{Element, Elements, Strings, Tensor, TensorType};
 
 /// The best of these many scores of a row count for `top5`.
 const TOP: usize = 5;
@@ -16,8 +16,8 @@ pub struct Figures {
     pub relative: f64,
     /// 1 minus the cosine of the angle between the outputs as vectors: from 0 (same direction) to 2.
     pub cosine_distance: f64,
-    /// The integers and booleans that are not equal. They can be classes, tokens or positions, so that the size of a
-    /// difference says nothing.
+    /// The integers, booleans and strings that are not equal. They can be classes, tokens or positions, so that the size of
+    /// a difference says nothing.
     pub unequal_integers: u64,
     /// The agreement of the best scores, if the output has scores.
     pub scores: Option<Scores>,
@@ -62,6 +62,12 @@ impl Figures {
 
     /// Compares two tensors of the same shape, whose bytes fit it.
     pub(super) fn of(reference: &Tensor, other: &Tensor) -> Result<Self, Mismatch> {
+        match (reference.ty, other.ty) {
+            (TensorType::Bytes, TensorType::Bytes) => return Ok(Self::of_strings(reference, other)),
+            // A number is no text.
+            (TensorType::Bytes, _) | (_, TensorType::Bytes) => return Err(Mismatch::Shape),
+            _ => {}
+        }
         let (one, two) = (Elements::of(reference), Elements::of(other));
         let mut absolute = 0.0_f64;
         let mut magnitude = 0.0_f64;
@@ -90,6 +96,15 @@ impl Figures {
         let relative = if absolute > 0.0 { (absolute / magnitude).min(2.0) } else { 0.0 };
         let cosine_distance = if absolute > 0.0 { cosine_distance(&one, &two, magnitude) } else { 0.0 };
         Ok(Self { absolute, relative, cosine_distance, unequal_integers, scores: scores(reference, &one, &two) })
+    }
+}
+
+impl Figures {
+    /// Two strings are equal (0) or not (1).
+    fn of_strings(reference: &Tensor, other: &Tensor) -> Self {
+        let unequal = Strings::of(reference).zip(Strings::of(other)).filter(|(one, two)| one != two).count() as u64;
+        let differs = if unequal > 0 { 1.0 } else { 0.0 };
+        Self { absolute: differs, relative: differs, cosine_distance: differs, unequal_integers: unequal, scores: None }
     }
 }
 

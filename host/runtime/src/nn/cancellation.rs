@@ -1,13 +1,14 @@
 //! Stops runs of models whose callers are gone.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Stops a run, for example by a flag of the library.
 type Stop = Box<dyn Fn() + Send>;
 
-/// Stops one run of a model if its caller goes away. A backend that cannot stop a run ignores it.
-#[derive(Default)]
-pub struct Cancellation(Mutex<State>);
+/// Stops one run of a model if its caller goes away. A backend that cannot stop a run ignores it. Clones belong to the same
+/// run.
+#[derive(Clone, Default)]
+pub struct Cancellation(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -54,7 +55,6 @@ impl Drop for End<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use super::*;

@@ -45,6 +45,8 @@ pub struct DeviceDescription {
     pub vendor: String,
     /// The library that has the provider; `None` for the backend's own.
     pub library: Option<PathBuf>,
+    /// What the library knows besides, by its own names, for example the memory of the device.
+    pub details: BTreeMap<String, String>,
 }
 
 /// Says which part of a model does not run on its device.

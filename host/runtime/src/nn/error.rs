@@ -26,10 +26,18 @@ pub enum RunError {
     /// The memory of the device is too small for the run; the library's own message.
     #[error("{0}")]
     OutOfMemory(String),
-    /// The device failed several runs before, and is not used until a trial succeeds.
+    /// The run has not ended in time, so the device is taken to hang.
     #[error(
-        "the device is out of service after several failures, and is tried again every {retry:?}; the last one: {last}"
+        "the run has not ended after {bound:?}, so its device hangs; it holds one of {sessions} sessions until it ends"
     )]
+    Hung {
+        /// How long it was waited for.
+        bound: Duration,
+        /// The sessions of the model.
+        sessions: usize,
+    },
+    /// The device failed before, and is not used until a trial succeeds.
+    #[error("the device is out of service after failures, and is tried again every {retry:?}; the last one: {last}")]
     OutOfService {
         /// The error of the last run.
         last: String,
@@ -79,7 +87,9 @@ impl RunError {
             Self::Backend(_) | Self::InputType(_) | Self::Narrowed(_) | Self::Rows(_) | Self::TooLarge(_) => {
                 NnErrorKind::InvalidArgument
             }
-            Self::Device(_) | Self::OutOfMemory(_) | Self::OutOfService { .. } => NnErrorKind::DeviceFailure,
+            Self::Device(_) | Self::OutOfMemory(_) | Self::Hung { .. } | Self::OutOfService { .. } => {
+                NnErrorKind::DeviceFailure
+            }
             Self::Cancelled | Self::Panicked | Self::OutputType(_) | Self::BatchOutput { .. } | Self::Ended => {
                 NnErrorKind::RuntimeError
             }

@@ -1,5 +1,5 @@
-//! Whether the device of a model is in service. After several runs in a row that the device itself failed, the model is
-//! taken out of service: its runs are refused at once, until a trial succeeds (`monitored.rs`).
+//! Whether the device of a model is in service. After several runs in a row that the device itself failed, or after one that
+//! does not end, the model is taken out of service: its runs are refused at once, until a trial succeeds (`monitored.rs`).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,13 +13,34 @@ pub struct HealthRules {
     pub failures: u32,
     /// The time between two trials.
     pub retry: Duration,
+    /// When a run that has not ended means that the device hangs.
+    pub hang: HangRule,
 }
 
 impl Default for HealthRules {
     fn default() -> Self {
-        Self { failures: 3, retry: Duration::from_secs(10) }
+        Self { failures: 3, retry: Duration::from_secs(10), hang: HangRule::Never }
     }
 }
+
+/// When a run that has not ended means that the device hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangRule {
+    /// Never: a run may take any time.
+    Never,
+    /// After this time.
+    After(Duration),
+    /// After this time, but not before ten times the longest run of the model so far.
+    AtLeast(Duration),
+}
+
+impl HangRule {
+    /// Much longer than a run of an accelerator takes, so that a device that is only slow stays in service.
+    pub const OF_ACCELERATORS: Self = Self::AtLeast(Duration::from_secs(120));
+}
+
+/// A run that takes as many times as long as the longest one before is not only slow.
+const TIMES_LONGEST: u32 = 10;
 
 /// Observes the device of a model.
 pub trait HealthObserver: Send + Sync {
@@ -27,6 +48,8 @@ pub trait HealthObserver: Send + Sync {
     fn failed(&self);
     /// The model was taken out of service, or is in service again.
     fn changed(&self, is_in_service: bool);
+    /// So many runs have not ended in time, and hold their sessions.
+    fn hung(&self, runs: u64);
 }
 
 /// The health of a model's device.
@@ -41,6 +64,21 @@ struct State {
     failures: u32,
     /// The error of the run after which the model was taken out of service.
     out: Option<String>,
+    /// How often it was taken out of service.
+    outages: u64,
+    /// Runs that have not ended in time.
+    hung: u64,
+    /// The longest run that ended in time.
+    longest: Duration,
+}
+
+impl State {
+    fn set_hung(&mut self, runs: u64) {
+        self.hung = runs;
+        if let Some(observer) = &self.observer {
+            observer.hung(runs);
+        }
+    }
 }
 
 impl Health {
@@ -53,6 +91,7 @@ impl Health {
         let mut state = self.state();
         state.rules = rules;
         observer.changed(state.out.is_none());
+        observer.hung(state.hung);
         state.observer = Some(observer);
     }
 
@@ -68,30 +107,69 @@ impl Health {
         Some(RunError::OutOfService { last: last.clone(), retry: state.rules.retry })
     }
 
-    /// Counts a run. Returns true if it takes the model out of service.
-    pub(super) fn record<T>(&self, result: &Result<T, RunError>) -> bool {
+    /// The time after which a run that has not ended means that the device hangs; `None` if it never does.
+    pub(super) fn hang_after(&self) -> Option<Duration> {
+        let state = self.state();
+        match state.rules.hang {
+            HangRule::Never => None,
+            HangRule::After(time) => Some(time),
+            HangRule::AtLeast(time) => Some(time.max(state.longest.saturating_mul(TIMES_LONGEST))),
+        }
+    }
+
+    /// Counts a run that ended in time.
+    pub(super) fn record_time(&self, time: Duration) {
+        let mut state = self.state();
+        state.longest = state.longest.max(time);
+    }
+
+    /// A run has not ended in time.
+    pub(super) fn record_hung(&self) {
+        let mut state = self.state();
+        let runs = state.hung + 1;
+        state.set_hung(runs);
+    }
+
+    /// A run that had not ended in time has ended.
+    pub(super) fn record_late_end(&self) {
+        let mut state = self.state();
+        let runs = state.hung.saturating_sub(1);
+        state.set_hung(runs);
+    }
+
+    /// Counts a run. Returns the number of the outage if the run takes the model out of service. A run that has not ended
+    /// does so at once: it holds its session, so a device with one session could never fail several runs in a row.
+    pub(super) fn record<T>(&self, result: &Result<T, RunError>) -> Option<u64> {
         let mut state = self.state();
         let error = match result {
             Ok(_) => {
                 state.failures = 0;
-                return false;
+                return None;
             }
-            Err(error @ (RunError::Device(_) | RunError::OutOfMemory(_))) => error,
+            Err(error @ (RunError::Device(_) | RunError::OutOfMemory(_) | RunError::Hung { .. })) => error,
             // Other errors say nothing about the device.
-            Err(_) => return false,
+            Err(_) => return None,
         };
         state.failures = state.failures.saturating_add(1);
         if let Some(observer) = &state.observer {
             observer.failed();
         }
-        if state.out.is_some() || state.failures < state.rules.failures {
-            return false;
+        let is_enough = state.failures >= state.rules.failures || matches!(error, RunError::Hung { .. });
+        if state.out.is_some() || !is_enough {
+            return None;
         }
         state.out = Some(error.to_string());
+        state.outages += 1;
         if let Some(observer) = &state.observer {
             observer.changed(false);
         }
-        true
+        Some(state.outages)
+    }
+
+    /// Returns true while the model is out of service since this outage.
+    pub(super) fn is_out_since(&self, outage: u64) -> bool {
+        let state = self.state();
+        state.out.is_some() && state.outages == outage
     }
 
     /// A trial succeeded.
@@ -114,17 +192,53 @@ mod tests {
         let health = Health::default();
         let (lost, own) = (Err::<(), _>(RunError::Device("lost".into())), Err::<(), _>(RunError::backend("a shape")));
         for _ in 0..10 {
-            assert!(!health.record(&own), "the model's own error");
-            assert!(!health.record(&lost) && !health.record(&lost));
-            assert!(!health.record(&Ok(())));
+            assert_eq!(health.record(&own), None, "the model's own error");
+            assert_eq!((health.record(&lost), health.record(&lost)), (None, None));
+            assert_eq!(health.record(&Ok(())), None);
         }
         assert_eq!(health.refusal(), None);
-        assert!(!health.record(&lost) && !health.record(&own) && !health.record(&lost));
-        assert!(health.record(&Err::<(), _>(RunError::OutOfMemory("full".into()))));
-        assert!(!health.record(&lost), "it is out already");
+        let runs = [&lost, &own, &lost].map(|run| health.record(run));
+        assert_eq!(runs, [None; 3]);
+        assert_eq!(health.record(&Err::<(), _>(RunError::OutOfMemory("full".into()))), Some(1));
+        assert_eq!(health.record(&lost), None, "it is out already");
         assert!(health.refusal().expect("out").to_string().contains("full"));
         health.put_back();
         assert_eq!(health.refusal(), None);
-        assert!(!health.record(&lost));
+        assert_eq!(health.record(&lost), None);
+        assert!(!health.is_out_since(1));
+    }
+
+    #[test]
+    fn one_run_that_does_not_end_takes_a_model_out_of_service() {
+        let health = Health::default();
+        let hung = Err::<(), _>(RunError::Hung { bound: Duration::from_secs(9), sessions: 1 });
+        assert_eq!(health.record(&hung), Some(1));
+        assert!(health.is_out_since(1) && !health.is_out_since(2));
+        assert!(health.refusal().expect("out").to_string().contains("has not ended after 9s"));
+    }
+
+    #[test]
+    fn a_slow_model_has_more_time_by_default() {
+        struct Unobserved;
+        impl HealthObserver for Unobserved {
+            fn failed(&self) {}
+            fn changed(&self, _is_in_service: bool) {}
+            fn hung(&self, _runs: u64) {}
+        }
+        let health = Health::default();
+        assert_eq!(health.hang_after(), None);
+        let after = |hang, expected: Option<u64>| {
+            health.configure(HealthRules { hang, ..HealthRules::default() }, Arc::new(Unobserved));
+            assert_eq!(health.hang_after(), expected.map(Duration::from_secs), "{hang:?}");
+        };
+        let least = Duration::from_secs(60);
+        after(HangRule::AtLeast(least), Some(60));
+        health.record_time(Duration::from_secs(5));
+        after(HangRule::AtLeast(least), Some(60));
+        health.record_time(Duration::from_secs(30));
+        health.record_time(Duration::from_secs(1));
+        after(HangRule::AtLeast(least), Some(300));
+        after(HangRule::After(least), Some(60));
+        after(HangRule::Never, None);
     }
 }

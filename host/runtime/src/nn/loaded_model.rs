@@ -184,8 +184,10 @@ impl LoadedModel {
         {
             return batcher.run(ordered, meter).await.map_err(failed);
         }
-        let is_short =
-            !self.model.properties().time_depends_on_values && self.short_runs.expects_short(bytes(&ordered));
+        // A run on a device that hangs would keep a thread of the runtime.
+        let is_short = !self.model.properties().time_depends_on_values
+            && self.health.hang_after().is_none()
+            && self.short_runs.expects_short(bytes(&ordered));
         // A short run does not wait for the long runs of other models.
         let permits: HeldPermits = match is_short {
             true => Box::new(acquire(Arc::clone(&self.model_permits)).await),

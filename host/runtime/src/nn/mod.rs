@@ -35,7 +35,7 @@ pub use cancellation::Cancellation;
 pub use chip::{Chip, DeviceDescription, Placement};
 pub use device::Device;
 pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
-pub use health::{HealthObserver, HealthRules};
+pub use health::{HangRule, HealthObserver, HealthRules};
 pub use loaded_model::LoadedModel;
 pub use memory::{ArenaSizes, DeviceMemory, LoadFigures, MemorySource};
 pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};

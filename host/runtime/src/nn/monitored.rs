@@ -1,11 +1,21 @@
 //! A model whose device is monitored: every run is counted in its [`Health`], and while it is out of service, trial runs
 //! find out whether the device is back.
+//!
+//! A run on a device that may hang is made by a thread of its own (`workers.rs`). If it does not end in time, its caller gets
+//! an error and continues; the thread and the session (`slots.rs`) stay taken until the run ends.
+
+mod bounded_run;
+mod slots;
+mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use tokio::runtime::Handle;
 
+use self::slots::Slots;
+use self::workers::Workers;
 use super::cancellation::Cancellation;
 use super::error::{Misfit, RunError};
 use super::health::Health;
@@ -24,13 +34,17 @@ struct Monitored {
     trial: Option<Vec<Tensor>>,
     /// The runtime on which trials wait. Without one, the model is never taken out of service.
     runtime: Option<Handle>,
+    slots: Arc<Slots>,
+    workers: Arc<Workers>,
 }
 
 impl MonitoredModel {
     /// `trial` are inputs for trial runs. Without them, or if the model refuses them, a trial repeats the run that took the
     /// model out of service.
     pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
-        Self(Arc::new(Monitored { name, model, health, trial, runtime: Handle::try_current().ok() }))
+        let slots = Slots::new(model.properties().concurrent_runs.max(1));
+        let (runtime, workers) = (Handle::try_current().ok(), Arc::default());
+        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers }))
     }
 }
 
@@ -44,25 +58,35 @@ impl Monitored {
             return;
         }
         let Some(runtime) = &self.runtime else { return };
-        if !self.health.record(result) {
-            return;
-        }
+        let Some(outage) = self.health.record(result) else { return };
         let error = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let reason = match result {
+            Err(RunError::Hung { .. }) => "hangs",
+            _ => "failed several runs in a row",
+        };
         tracing::error!(
-            "model {}: its device failed several runs in a row and is out of service; it is tried again every {:?}: {error}",
+            "model {}: its device {reason} and is out of service; it is tried again every {:?}: {error}",
             self.name,
             self.health.retry()
         );
         let trials = self.trial.iter().cloned().chain([inputs.to_vec()]).collect();
-        runtime.spawn(try_until_back(Arc::downgrade(self), trials));
+        runtime.spawn(try_until_back(Arc::downgrade(self), trials, outage));
     }
 
     /// Makes a trial run with the first inputs that the model does not refuse. Returns true if the device is back.
-    fn is_back(&self, trials: &[Vec<Tensor>]) -> bool {
+    fn is_back(self: &Arc<Self>, trials: &[Vec<Tensor>]) -> bool {
         let mut refusal = None;
         for inputs in trials {
-            let result = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs))).unwrap_or(Err(RunError::Panicked));
-            match result {
+            let Some(slot) = self.slots.try_acquire() else {
+                let sessions = self.model.properties().concurrent_runs;
+                tracing::info!(
+                    "model {}: it is not tried, because runs that have not ended hold all sessions ({sessions})",
+                    self.name
+                );
+                return false;
+            };
+            let run = || self.run_in(slot, inputs, &Cancellation::default());
+            match catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked)) {
                 Ok(_) => {
                     self.put_back("its device is in service again");
                     return true;
@@ -88,12 +112,13 @@ impl Monitored {
 }
 
 /// Tries the device at intervals, until it is back or the model is dropped.
-async fn try_until_back(model: Weak<Monitored>, trials: Vec<Vec<Tensor>>) {
+async fn try_until_back(model: Weak<Monitored>, trials: Vec<Vec<Tensor>>, outage: u64) {
     let trials = Arc::new(trials);
     loop {
         let Some(retry) = model.upgrade().map(|model| model.health.retry()) else { return };
         tokio::time::sleep(retry).await;
-        let Some(model) = model.upgrade() else { return };
+        // A run that ended late may have put it back.
+        let Some(model) = model.upgrade().filter(|model| model.health.is_out_since(outage)) else { return };
         let trials = Arc::clone(&trials);
         if tokio::task::spawn_blocking(move || model.is_back(&trials)).await.unwrap_or(false) {
             return;
@@ -119,7 +144,11 @@ impl Model for MonitoredModel {
         if let Some(refusal) = self.0.health.refusal() {
             return Err(refusal);
         }
-        let result = self.0.model.run_unless_cancelled(inputs, cancellation);
+        // Only runs that have not ended can hold a slot that the permits of the model have given to this run.
+        let result = match self.0.slots.acquire(self.0.health.hang_after()) {
+            Some(slot) => self.0.run_in(slot, inputs, cancellation),
+            None => Err(RunError::Device("runs that have not ended hold all sessions of the model".to_owned())),
+        };
         self.0.record(inputs, &result);
         result
     }
@@ -129,7 +158,12 @@ impl Model for MonitoredModel {
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
-        self.0.model.warm(inputs)
+        let since = Instant::now();
+        let result = self.0.model.warm(inputs);
+        if result.is_ok() {
+            self.0.health.record_time(since.elapsed());
+        }
+        result
     }
 }
 
@@ -169,6 +203,7 @@ mod tests {
     impl HealthObserver for Unobserved {
         fn failed(&self) {}
         fn changed(&self, _is_in_service: bool) {}
+        fn hung(&self, _runs: u64) {}
     }
 
     fn number(number: u8) -> Vec<Tensor> {
@@ -181,7 +216,7 @@ mod tests {
     async fn a_model_that_refuses_the_inputs_of_the_host_comes_back() {
         for trial in [Some(number(0)), None] {
             let (is_lost, health) = (Arc::new(AtomicBool::new(true)), Arc::new(Health::default()));
-            let rules = HealthRules { failures: 2, retry: Duration::from_millis(1) };
+            let rules = HealthRules { failures: 2, retry: Duration::from_millis(1), ..HealthRules::default() };
             health.configure(rules, Arc::new(Unobserved));
             let properties = ModelProperties::on_cpu(Vec::new(), Vec::new(), 1);
             let model = OneNumber { properties, accepted: 7, is_lost: Arc::clone(&is_lost) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{PipelineError, failed};
 use super::in_flight::Run;
 use super::plan::{Inputs, Region, Source, Unit};
-use super::values::{Value, contexts, gathered, joined, only};
+use super::values::{Value, contexts, gathered, handed, joined, only};
 use crate::stage::{Bundle, StageCore, StageError};
 
 /// The work of a unit with everything that it takes.
@@ -49,13 +49,13 @@ impl<'a> Slots<'a> {
 
     /// Takes everything that a unit needs.
     pub(super) fn job(&mut self, unit: usize) -> Result<Job, PipelineError> {
-        let graph = Arc::clone(&self.run.graph);
+        let run = self.run;
+        let graph = &run.graph;
         match graph.plan.units[unit] {
             Unit::Step(step) => {
                 let made = &graph.steps[step - 1];
-                let stage = Arc::clone(graph.core(step, &self.run.chip));
-                let base = self.base(&made.inputs).cloned();
-                let input = self.input(unit, &made.inputs, &stage)?;
+                let base = if made.inputs.gather { self.base(&made.inputs).cloned() } else { None };
+                let input = self.input(unit, &made.inputs, graph.core(step, &run.chip))?;
                 if let Some(region) = graph.plan.regions.iter().position(|region| region.maker == step) {
                     // Items that are made of gathered ones come from the same context as these.
                     self.bases[region] = if made.inputs.gather { base } else { Some(Arc::clone(&input.context)) };
@@ -67,7 +67,7 @@ impl<'a> Slots<'a> {
                 let taken = shared.iter().filter_map(|&step| match &self.values[step] {
                     Some(Value::One(bundle)) => {
                         let sources = graph.plan.taken[unit].iter().filter(|source| source.from == step);
-                        Some((step, only(bundle, sources)))
+                        Some((step, only(bundle, sources).unwrap_or_else(|| bundle.clone())))
                     }
                     _ => None,
                 });
@@ -83,8 +83,8 @@ impl<'a> Slots<'a> {
 
     /// Takes what postprocessing needs.
     pub(super) fn reply(&mut self, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
-        let graph = Arc::clone(&self.run.graph);
-        self.input(self.has_begun.len() - 1, &graph.reply, stage)
+        let run = self.run;
+        self.input(self.has_begun.len() - 1, &run.graph.reply, stage)
     }
 
     /// The context from before the items that a step gathers.
@@ -100,8 +100,8 @@ impl<'a> Slots<'a> {
 
     /// The input of a stage that runs once.
     fn input(&mut self, unit: usize, inputs: &Inputs, stage: &Arc<StageCore>) -> Result<Bundle, PipelineError> {
-        let graph = Arc::clone(&self.run.graph);
-        let names = |step: usize| graph.name(step);
+        let run = self.run;
+        let names = |step: usize| run.graph.name(step);
         let input = if inputs.gather {
             let base = self.base(inputs);
             // The context of gathered items is made by the host, so it has the limit of the stage that gets it. It is not
@@ -109,6 +109,8 @@ impl<'a> Slots<'a> {
             let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
             stage.check_context(bytes).map_err(failed(stage))?;
             gathered(inputs, &names, base, |step| self.values[step].as_ref())
+        } else if let Some((from, bundle)) = self.take_alone(unit, inputs) {
+            handed(from, &names, bundle)
         } else {
             joined(inputs, &names, |step| match &self.values[step] {
                 Some(Value::One(bundle)) => Some(bundle),
@@ -123,22 +125,43 @@ impl<'a> Slots<'a> {
         Ok(input)
     }
 
+    /// What a step has handed on, if the unit takes all of it and no other unit will take it.
+    fn take_alone(&mut self, unit: usize, inputs: &Inputs) -> Option<(usize, Bundle)> {
+        let [Source { from, tensor: None, rename: None }] = inputs.sources.as_slice() else { return None };
+        let is_wanted = |(other, (sources, has_begun)): (usize, (&Vec<Source>, &bool))| {
+            other != unit && !has_begun && sources.iter().any(|source| source.from == *from)
+        };
+        if self.run.graph.plan.taken.iter().zip(&self.has_begun).enumerate().any(is_wanted) {
+            return None;
+        }
+        match self.values[*from].take() {
+            Some(Value::One(bundle)) => Some((*from, bundle)),
+            value => {
+                self.values[*from] = value;
+                None
+            }
+        }
+    }
+
     /// A unit has taken its input.
     fn begin(&mut self, unit: usize) {
         self.has_begun[unit] = true;
-        let graph = Arc::clone(&self.run.graph);
-        graph.plan.taken[unit].iter().for_each(|source| self.release(source.from));
+        let run = self.run;
+        run.graph.plan.taken[unit].iter().for_each(|source| self.release(source.from));
     }
 
     /// Drops the tensors of a step that no unit will take any more.
     fn release(&mut self, step: usize) {
-        let graph = Arc::clone(&self.run.graph);
-        let units = graph.plan.taken.iter().zip(&self.has_begun).filter(|(_, has_begun)| !**has_begun);
-        let wanted: Vec<&Source> =
-            units.flat_map(|(sources, _)| sources).filter(|source| source.from == step).collect();
+        let run = self.run;
+        let units = run.graph.plan.taken.iter().zip(&self.has_begun).filter(|(_, has_begun)| !**has_begun);
+        let mut wanted = units.flat_map(|(sources, _)| sources).filter(|source| source.from == step).peekable();
         match &mut self.values[step] {
-            value if wanted.is_empty() => *value = None,
-            Some(Value::One(bundle)) => *bundle = only(bundle, wanted.into_iter()),
+            value if wanted.peek().is_none() => *value = None,
+            Some(Value::One(bundle)) => {
+                if let Some(narrowed) = only(bundle, wanted) {
+                    *bundle = narrowed;
+                }
+            }
             // A region takes all of its items; results are gathered soon.
             Some(Value::Items(_) | Value::Results(_)) | None => {}
         }

@@ -36,17 +36,53 @@ pub(super) fn joined<'a>(
         None => Arc::from([]),
     };
     let mut tensors = Tensors::new();
-    let mut known: HashMap<&str, usize> = HashMap::new();
+    let mut known = KnownNames::default();
     for source in &inputs.sources {
         for (name, tensor) in selected(source, given(source)?, names)? {
             let name = source.rename.as_ref().unwrap_or(name);
-            if let Some(first) = known.insert(name, source.from) {
+            if let Some(first) = known.add(name, source.from) {
                 return Err(twice(name, names(first), names(source.from)));
             }
             tensors.push((name.clone(), tensor.clone()));
         }
     }
     Ok(Bundle { tensors, context })
+}
+
+/// The input of a step that takes everything that one other step has handed on, and alone: nothing is copied.
+///
+/// # Errors
+/// If that step hands on two tensors of the same name. The text names it.
+pub(super) fn handed(from: usize, names: Names<'_>, bundle: Bundle) -> Result<Bundle, String> {
+    let repeated = {
+        let mut known = KnownNames::default();
+        let mut names_of = bundle.tensors.iter().map(|(name, _)| name);
+        names_of.find(|name| known.add(name, from).is_some()).map(|name| twice(name, names(from), names(from)))
+    };
+    repeated.map_or(Ok(bundle), Err)
+}
+
+/// The names of tensors with the steps that hand them on. A few are compared one by one, which needs no table.
+#[derive(Default)]
+struct KnownNames<'a> {
+    few: Vec<(&'a str, usize)>,
+    many: HashMap<&'a str, usize>,
+}
+
+impl<'a> KnownNames<'a> {
+    const FEW: usize = 8;
+
+    /// Adds a name. If it is there, the step that handed it on first is returned.
+    fn add(&mut self, name: &'a str, step: usize) -> Option<usize> {
+        if let Some((_, first)) = self.few.iter().find(|(known, _)| *known == name) {
+            return Some(*first);
+        }
+        if self.few.len() < Self::FEW {
+            self.few.push((name, step));
+            return None;
+        }
+        self.many.insert(name, step)
+    }
 }
 
 /// The input of a step that gathers items. `base` is the context from before the items.
@@ -119,18 +155,18 @@ pub(super) fn contexts<'a>(
     base.map_or(0, |base| base.len()) + items.unwrap_or(0)
 }
 
-/// What these sources take of a step.
-pub(super) fn only<'a>(bundle: &Bundle, sources: impl Iterator<Item = &'a Source>) -> Bundle {
+/// What these sources take of a step; `None` if that is everything.
+pub(super) fn only<'a>(bundle: &Bundle, sources: impl Iterator<Item = &'a Source>) -> Option<Bundle> {
     let mut wanted = Vec::new();
     for source in sources {
         match &source.tensor {
             // A name that the step does not have is an error of the step that takes it, which lists those that it has.
             Some(wanted_name) if bundle.tensors.iter().any(|(name, _)| name == wanted_name) => wanted.push(wanted_name),
-            _ => return bundle.clone(),
+            _ => return None,
         }
     }
     let tensors = bundle.tensors.iter().filter(|(name, _)| wanted.contains(&name)).cloned().collect();
-    Bundle { tensors, context: Arc::clone(&bundle.context) }
+    Some(Bundle { tensors, context: Arc::clone(&bundle.context) })
 }
 
 /// The tensors that a source takes of a step.

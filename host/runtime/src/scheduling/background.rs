@@ -1,6 +1,7 @@
 //! Runs in the background: nobody waits for their answer, so they compute only while no other run wants the cores.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -69,6 +70,15 @@ impl fmt::Debug for BackgroundRun {
     }
 }
 
+thread_local! {
+    static IS_LOW_PRIORITY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns true on a thread of [`run_at_low_priority`].
+pub(crate) fn is_low_priority() -> bool {
+    IS_LOW_PRIORITY.get()
+}
+
 /// Runs a function on a thread of its own, at a low priority. Returns `None` if it panicked.
 ///
 /// # Errors
@@ -81,6 +91,7 @@ pub async fn run_at_low_priority<R: Send + 'static>(
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // On Linux each thread has its own niceness. If the system refuses it, the thread has the usual priority.
         let _ = rustix::process::nice(NICENESS);
+        IS_LOW_PRIORITY.set(true);
         // If nothing waits for the result any more, it is dropped.
         let _ = sender.send(catch_unwind(AssertUnwindSafe(work)).ok());
     })?;

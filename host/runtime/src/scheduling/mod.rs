@@ -19,6 +19,7 @@ pub mod run_length;
 pub mod short_runs;
 pub mod tick;
 
+pub(crate) use background::is_low_priority;
 pub use background::{BackgroundRun, Priority, run_at_low_priority};
 pub use cpu_permits::{CpuSchedule, EXTRA_RUNS, Scheduler};
 pub use mode::Scheduling;

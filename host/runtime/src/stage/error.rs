@@ -10,7 +10,7 @@ use super::limits::{MAX_DIMENSIONS, MAX_POLLED, MAX_RESOURCES, MAX_TENSOR_NAME};
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
-use crate::tensor::{OutOfRange, Tensors};
+use crate::tensor::{OutOfRange, SizeMismatch, Tensors};
 use crate::text::cut;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
@@ -59,7 +59,11 @@ pub struct OutputLimit {
     pub limit: u64,
 }
 
-/// Raised if a tensor of a plugin has what no model needs, and what would cost the host memory that no limit counts.
+/// What a failure without a text is called. An empty text means success in a stream of the Open Inference Protocol.
+const NO_REASON: &str = "the plugin gave no reason";
+
+/// Raised if a tensor of a plugin has what no model needs, and what would cost the host memory that no limit counts, or if
+/// it is not what its shape says.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OddTensor {
     /// A long name.
@@ -68,7 +72,34 @@ pub(crate) enum OddTensor {
     /// Many dimensions.
     #[error("the plugin makes a tensor with {0} dimensions, {MAX_DIMENSIONS} are allowed")]
     Dimensions(usize),
+    /// More or fewer bytes than its shape needs. A caller would read a part of it, or bytes of the next tensor.
+    #[error("the plugin returned the tensor `{0}`: {1}")]
+    Size(String, SizeMismatch),
+    /// Two tensors have the same name. A caller would read one or the other.
+    #[error("the plugin returned two tensors `{0}`")]
+    Twice(String),
 }
+
+impl OddTensor {
+    /// Checks the tensors that a plugin returned.
+    pub(super) fn check(tensors: &Tensors) -> Result<(), Self> {
+        let mut known = HashSet::with_capacity(tensors.len());
+        for (name, tensor) in tensors {
+            if !known.insert(name) {
+                return Err(Self::Twice(name.clone()));
+            }
+            tensor.check_size().map_err(|mismatch| Self::Size(name.clone(), mismatch))?;
+        }
+        Ok(())
+    }
+}
+
+/// Raised if a plugin reads a tensor of strings.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the plugin reads a tensor of strings, for which `wasi:nn` has no type; a plugin can only pass it on, as `infer-native` does"
+)]
+pub struct UnreadableStrings;
 
 /// Raised if a transform stage makes items that its step does not allow, or none although it should.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +113,9 @@ pub(super) enum WrongItems {
     /// The step declares items.
     #[error("the plugin returned no items, but its step declares `items = true`")]
     Missing,
-    /// Two tensors have the same name.
-    #[error("the plugin returned two tensors `{0}`")]
-    Twice(String),
+    /// A tensor of an item, or of the only answer, is not usable.
+    #[error(transparent)]
+    Tensor(#[from] OddTensor),
 }
 
 impl WrongItems {
@@ -96,16 +127,8 @@ impl WrongItems {
             }
             (Handed::Items(_), None) => Err(Self::Undeclared),
             (Handed::One(_), Some(_)) => Err(Self::Missing),
-            (Handed::One(bundle), None) => Self::check_names(&bundle.tensors),
-            (Handed::Items(items), Some(_)) => items.iter().try_for_each(|item| Self::check_names(&item.tensors)),
-        }
-    }
-
-    fn check_names(tensors: &Tensors) -> Result<(), Self> {
-        let mut known = HashSet::with_capacity(tensors.len());
-        match tensors.iter().find(|(name, _)| !known.insert(name)) {
-            Some((name, _)) => Err(Self::Twice(name.clone())),
-            None => Ok(()),
+            (Handed::One(bundle), None) => Ok(OddTensor::check(&bundle.tensors)?),
+            (Handed::Items(items), Some(_)) => Ok(items.iter().try_for_each(|item| OddTensor::check(&item.tensors))?),
         }
     }
 }
@@ -122,7 +145,10 @@ impl StageError {
 
     /// The plugin returned a failure.
     pub fn from_failure(failure: Failure) -> Self {
-        let bounded = |text| cut(text, MAX_TEXT);
+        let bounded = |text: String| match text.trim().is_empty() {
+            true => NO_REASON.to_owned(),
+            false => cut(text, MAX_TEXT),
+        };
         let (outcome, text) = match failure {
             Failure::UnsupportedMediaType(text) => (Outcome::UnsupportedMediaType, text),
             Failure::InvalidInput(text) => (Outcome::InvalidInput, text),
@@ -166,6 +192,8 @@ impl StageError {
             let public =
                 format!("the plugin reads a tensor as `wasi:nn` has it: {number}; use a plugin that does not read it");
             Self::new(Outcome::TensorMismatch, public, detail)
+        } else if error.is::<UnreadableStrings>() {
+            Self::new(Outcome::TensorMismatch, UnreadableStrings.to_string(), detail)
         } else if error.is::<DeadlinePassed>() {
             Self { detail, ..Self::deadline() }
         } else if let Some(limit) = error.downcast_ref::<OutputLimit>() {
@@ -173,11 +201,15 @@ impl StageError {
             this.limit = Some(limit.limit);
             this
         } else if let Some(odd) = error.downcast_ref::<OddTensor>() {
-            Self::new(Outcome::OutputLimit, odd.to_string(), detail)
+            let outcome = match odd {
+                OddTensor::Name(_) | OddTensor::Dimensions(_) => Outcome::OutputLimit,
+                OddTensor::Size(..) | OddTensor::Twice(_) => Outcome::Internal,
+            };
+            Self::new(outcome, odd.to_string(), detail)
         } else if let Some(items) = error.downcast_ref::<WrongItems>() {
             let outcome = match items {
                 WrongItems::TooMany { .. } => Outcome::OutputLimit,
-                WrongItems::Undeclared | WrongItems::Missing | WrongItems::Twice(_) => Outcome::Internal,
+                WrongItems::Undeclared | WrongItems::Missing | WrongItems::Tensor(_) => Outcome::Internal,
             };
             Self::new(outcome, items.to_string(), detail)
         } else if error.is::<wasmtime::PoolConcurrencyLimitError>() {

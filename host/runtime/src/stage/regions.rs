@@ -3,6 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::bindings::imports::plimsoll::stage::regions;
+use super::error::UnreadableStrings;
 use super::store::StoreState;
 use crate::cap::MemoryLimit;
 use crate::tensor::Tensor;
@@ -19,12 +20,15 @@ impl regions::Host for StoreState {
     ) -> wasmtime::Result<Result<Vec<u8>, String>> {
         let given = self.table.get(&tensor)?;
         let shown = given.ty.in_wasi_nn();
-        let (element, dimensions) = (given.ty.size(), given.dimensions.clone());
+        let (Some(element), Some(element_shown)) = (given.ty.size(), shown.size()) else {
+            return Err(UnreadableStrings.into());
+        };
+        let dimensions = given.dimensions.clone();
         if let Err(reason) = check(&dimensions, &start, &size, given.data.len() / element) {
             return Ok(Err(reason));
         }
         let elements = size.iter().map(|size| *size as usize).product::<usize>();
-        let wanted = (elements * shown.size()) as u64;
+        let wanted = (elements * element_shown) as u64;
         if wanted > self.limits.max_memory {
             self.meter.record_refusal();
             return Err(MemoryLimit {

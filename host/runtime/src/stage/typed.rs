@@ -8,7 +8,7 @@ use super::bindings::{Reply, Request};
 use super::bundle::{Bundle, Handed};
 use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport, TransformExport};
 use super::core::StageCore;
-use super::error::{StageError, WrongItems};
+use super::error::{OddTensor, StageError, WrongItems};
 use super::observer::RunObserver;
 use crate::tensor::Tensors;
 
@@ -118,7 +118,11 @@ impl InferStage {
     ) -> Result<Tensors, StageError> {
         let call = async move |store: &mut _| {
             let instance = self.core.instantiate(store).await?;
-            self.export.call(store, &instance, request, inputs).await
+            let answer = self.export.call(store, &instance, request, inputs).await?;
+            if let Ok(outputs) = &answer {
+                OddTensor::check(outputs)?;
+            }
+            Ok(answer)
         };
         self.core.run(observer, request, None, call).await
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use super::bindings::imports::wasi::nn::{errors, graph, inference, tensor};
-use super::error::OddTensor;
+use super::error::{OddTensor, UnreadableStrings};
 use super::limits::{MAX_DIMENSIONS, MAX_TENSOR_NAME};
 use super::store::StoreState;
 use crate::cap::MemoryLimit;
@@ -40,9 +40,11 @@ impl From<tensor::TensorType> for TensorType {
 }
 
 /// The type as guests see it; see [`TensorType::in_wasi_nn`].
-impl From<TensorType> for tensor::TensorType {
-    fn from(ty: TensorType) -> Self {
-        match ty {
+impl TryFrom<TensorType> for tensor::TensorType {
+    type Error = UnreadableStrings;
+
+    fn try_from(ty: TensorType) -> Result<Self, UnreadableStrings> {
+        Ok(match ty {
             TensorType::Fp16 => Self::Fp16,
             TensorType::Fp32 => Self::Fp32,
             TensorType::Fp64 => Self::Fp64,
@@ -50,7 +52,8 @@ impl From<TensorType> for tensor::TensorType {
             TensorType::U8 | TensorType::Bool => Self::U8,
             TensorType::I32 | TensorType::I8 | TensorType::I16 | TensorType::U16 => Self::I32,
             TensorType::I64 | TensorType::U32 | TensorType::U64 => Self::I64,
-        }
+            TensorType::Bytes => return Err(UnreadableStrings),
+        })
     }
 }
 
@@ -77,15 +80,18 @@ impl StoreState {
     /// The bytes of a tensor as the guest sees them.
     ///
     /// # Errors
-    /// If `wasi:nn` has no type with a number of the tensor, or if the wider elements exceed the stage's cap. Then they do
-    /// not fit into the guest's memory either.
+    /// If `wasi:nn` has no type with a number of the tensor or for its strings, or if the wider elements exceed the stage's
+    /// cap. Then they do not fit into the guest's memory either.
     pub(super) fn shown_bytes(&self, tensor: &Resource<Tensor>) -> wasmtime::Result<Arc<Vec<u8>>> {
         let tensor = self.table.get(tensor)?;
         let shown = tensor.ty.in_wasi_nn();
+        let (Some(size), Some(size_shown)) = (tensor.ty.size(), shown.size()) else {
+            return Err(UnreadableStrings.into());
+        };
         if shown == tensor.ty {
             return Ok(tensor.data.to_shared());
         }
-        let wanted = (tensor.data.len() / tensor.ty.size() * shown.size()) as u64;
+        let wanted = (tensor.data.len() / size * size_shown) as u64;
         if wanted > self.limits.max_memory {
             self.meter.record_refusal();
             return Err(MemoryLimit {
@@ -149,7 +155,7 @@ impl tensor::HostTensor for StoreState {
     }
 
     fn ty(&mut self, this: Resource<Tensor>) -> wasmtime::Result<tensor::TensorType> {
-        Ok(self.table.get(&this)?.ty.into())
+        Ok(self.table.get(&this)?.ty.try_into()?)
     }
 
     fn data(&mut self, this: Resource<Tensor>) -> wasmtime::Result<Vec<u8>> {

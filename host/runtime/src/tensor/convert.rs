@@ -84,7 +84,9 @@ mod tests {
 
     /// The extreme numbers of a type, little-endian.
     fn extremes(ty: TensorType) -> Vec<u8> {
-        let bytes = |numbers: &[i128]| numbers.iter().flat_map(|it| it.to_le_bytes()[..ty.size()].to_vec()).collect();
+        let bytes = |numbers: &[i128]| {
+            numbers.iter().flat_map(|it| it.to_le_bytes()[..ty.size().expect("fixed")].to_vec()).collect()
+        };
         match ty {
             TensorType::Bool => bytes(&[0, 1]),
             TensorType::I8 => bytes(&[i8::MIN.into(), -1, i8::MAX.into()]),
@@ -98,9 +100,9 @@ mod tests {
 
     #[test]
     fn the_types_that_guests_do_not_know_are_shown_wider_and_come_back_unchanged() {
-        for ty in TensorType::ALL {
+        for ty in TensorType::ALL.into_iter().filter(|ty| ty.size().is_some()) {
             let data = extremes(ty);
-            let tensor = Tensor::new(vec![(data.len() / ty.size()) as u32], ty, data);
+            let tensor = Tensor::new(vec![(data.len() / ty.size().expect("fixed")) as u32], ty, data);
             let shown = tensor.converted(ty.in_wasi_nn()).expect("a pair").expect("it fits");
             assert_eq!((shown.ty, shown.check_size()), (ty.in_wasi_nn(), Ok(())), "{ty}");
             let back = shown.converted(ty).expect("a pair").expect("it fits");
@@ -124,7 +126,7 @@ mod tests {
             (TensorType::U8, 2, TensorType::Bool),
         ] {
             let number: i128 = number;
-            let tensor = Tensor::new(vec![1], from, number.to_le_bytes()[..from.size()].to_vec());
+            let tensor = Tensor::new(vec![1], from, number.to_le_bytes()[..from.size().expect("fixed")].to_vec());
             let error = tensor.converted(to).expect("a pair").expect_err("it does not fit");
             assert_eq!(error, OutOfRange { given: from, expected: to, number });
             assert!(error.to_string().contains(&number.to_string()), "{error}");

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use plimsoll_runtime::nn::{Backend, BackendName, DeviceDescription};
+use plimsoll_runtime::text::shortened;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::base::process::memory_of_machine;
+use crate::base::process::{memory_of_cards, memory_of_machine};
 use crate::cli::client::Client;
 use crate::cli::error::Error;
 use crate::cli::output::out;
@@ -100,10 +101,12 @@ async fn models(server: &str) -> Result<(), Error> {
 }
 
 fn line(device: &DeviceDescription) -> String {
-    let DeviceDescription { target, provider, kind, vendor, library } = device;
+    let DeviceDescription { target, provider, kind, vendor, library, details } = device;
     let mut parts = vec![provider.clone()];
     parts.extend([kind, vendor].into_iter().filter(|text| !text.is_empty()).cloned());
     parts.extend(library.as_ref().map(|path| format!("from {}", path.display())));
+    // Metadata of any length, made by a library.
+    parts.extend(details.iter().map(|(name, value)| format!("{}: {}", shortened(name), shortened(value))));
     parts.extend(target.as_ref().map(|target| format!("target = \"{target}\"")));
     parts.join(", ")
 }
@@ -112,6 +115,9 @@ fn line(device: &DeviceDescription) -> String {
 fn machine() {
     if let Some(bytes) = memory_of_machine() {
         out!("memory of the machine: {} MiB", bytes >> 20);
+    }
+    for (name, bytes) in memory_of_cards(Path::new("/sys/class/drm")) {
+        out!("memory of the graphics card {name}: {} MiB", bytes >> 20);
     }
     match std::fs::read_to_string("/proc/driver/nvidia/version") {
         Ok(text) => out!("driver of NVIDIA: {}", text.lines().next().unwrap_or_default().trim()),

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use plimsoll_runtime::nn::{BackendName, describe};
 use plimsoll_runtime::stage::{Request, RunLog};
 
+use crate::base::telemetry::{clear_status, show_status};
 use crate::cli::error::Error;
 use crate::cli::init::folder::Contents;
 use crate::cli::init::image_input::ImageInput;
@@ -25,6 +26,8 @@ use crate::serve::App;
 /// The size of an image if nothing states it: usual for classifiers, and for all other models.
 const CLASSIFIER_SIZE: u64 = 224;
 const OTHER_SIZE: u64 = 640;
+/// Why a setting has its value if the user was asked.
+const ANSWERED: &str = "as you answered";
 /// The characters of the sample's reply that are printed.
 const SHOWN: usize = 400;
 
@@ -69,6 +72,7 @@ impl Init {
         };
         let labels = Labels::find(self.labels.as_deref(), &model)?;
         let count = labels.as_ref().map(|labels| labels.names.len() as u64);
+        show_status(&format!("loading {} and running it once …", self.model.display()));
         // Loading and running a model blocks.
         let (input, probe, task) = tokio::task::block_in_place(|| {
             let mut input = ImageInput::find(&model, self.size, CLASSIFIER_SIZE)?;
@@ -84,6 +88,7 @@ impl Init {
             }
             Ok::<_, Error>((input, probe, task))
         })?;
+        clear_status();
         let unused = labels.as_ref().filter(|_| self.labels.is_none()).and_then(|labels| misfit(labels, &task));
         let labels = fitting_labels(labels, &task, self.labels.is_some())?;
         let (normalisation, reason) = match self.normalisation {
@@ -91,9 +96,15 @@ impl Init {
             None if input.is_u8() => task.normalisation,
             None => ask(task.normalisation)?,
         };
-        let is_assumed = self.normalisation.is_none();
+        let is_assumed = self.normalisation.is_none() && reason != ANSWERED;
         let mut preprocess = input.settings();
-        preprocess.extend(task.geometry.iter().cloned());
+        preprocess.extend(task.geometry.iter().map(|setting| match setting.key {
+            "channels" if normalisation.is_bgr() => Setting {
+                is_assumed,
+                ..Setting::known("channels", "bgr", format!("{}: {reason}", normalisation.meaning()))
+            },
+            _ => setting.clone(),
+        }));
         preprocess.extend(normalisation.settings(&input, reason, is_assumed));
         let shape = |shape: &[u64]| format!("{shape:?}");
         let outputs =
@@ -164,11 +175,13 @@ async fn try_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> Res
     };
     let source = ConfigSource::at(Some(config.to_owned()), data_dir);
     let app = App::build(&source.load()?).await.map_err(|error| written(&error))?;
+    show_status("running the bundled sample …");
     let pipeline = app.pipeline(name).map_err(|error| written(&error.to_string()))?;
     let infer = pipeline.find_chip(&pipeline.default_chip).map_err(|error| written(&error.to_string()))?;
     let request = Request { id: "init".into(), content_type: Some("image/jpeg".into()), parameters: Vec::new() };
     let mut log = RunLog::new(pipeline.deadline);
     let reply = pipeline.run(infer, &mut log, &request, sample::BUNDLED).await;
+    clear_status();
     let reply = reply.map_err(|failed| written(&format!("plugin {}: {}", failed.stage.plugin.name, failed.error)))?;
     match std::str::from_utf8(&reply.body) {
         Ok(text) if text.chars().count() > SHOWN => {
@@ -230,7 +243,7 @@ fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static 
                 .ok()
                 .and_then(|index| Normalisation::value_variants().get(index.wrapping_sub(1)))
             {
-                Some(chosen) => return Ok((*chosen, "as you answered")),
+                Some(chosen) => return Ok((*chosen, ANSWERED)),
                 None => text.clear(),
             },
         }

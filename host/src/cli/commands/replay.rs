@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Args;
 use plimsoll_runtime::stage::{Request, RunLog};
 
+use crate::base::telemetry;
 use crate::cli::error::Error;
 use crate::cli::output::out;
 use crate::cli::source::ConfigSource;
@@ -95,7 +96,8 @@ impl Replay {
         let mut rows = Vec::new();
         let mut failures = Vec::new();
         let mut same_replies: Vec<bool> = Vec::new();
-        for name in &names {
+        for (at, name) in names.iter().enumerate() {
+            show_progress(at, names.len());
             match self.replay_recording(&app, name).await {
                 Ok((recorded, replayed, is_same)) => {
                     rows.extend(compared(name, &recorded, &replayed));
@@ -104,6 +106,7 @@ impl Replay {
                 Err(error) => failures.push(format!("recording {name} cannot be run: {error}")),
             }
         }
+        telemetry::clear_status();
         let header = [
             "recording",
             "stage",
@@ -156,6 +159,11 @@ impl Replay {
         let is_same = captured.map(|captured| reply.is_ok_and(|reply| reply.body == captured));
         Ok((stages, merged(log.reports()).iter().map(StageFacts::from).collect(), is_same))
     }
+}
+
+/// Says on a terminal how many recordings have been run.
+fn show_progress(at: usize, count: usize) {
+    telemetry::show_status(&format!("running recording {} of {count} …", at + 1));
 }
 
 /// The result of the command, with a message for each recording that cannot be run.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use tokio::sync::mpsc;
 
-use crate::base::service_manager;
+use crate::base::{service_manager, telemetry};
 use crate::cli::error::Error;
+use crate::cli::next_steps::next_steps;
 use crate::cli::signals;
 use crate::cli::source::ConfigSource;
 use crate::config::{Config, ConfigError, Listen, ListenAddress};
@@ -34,6 +35,7 @@ impl Serve {
         let signals = signals::watch();
         let mut stops = signals.map_err(|error| Error::Failed(format!("cannot wait for signals: {error}")))?;
         let started = Instant::now();
+        let is_demo = self.source.file().is_none();
         // Addresses are reserved before everything is built: a port may be in use, and building takes long.
         let opened = move || async move {
             let config = self.config()?;
@@ -69,6 +71,11 @@ impl Serve {
         }
         for listener in &admin {
             tracing::info!("listening for administration, reports and metrics on {}", shown(listener));
+        }
+        if let Some(listener) = http.first().filter(|_| telemetry::has_status()) {
+            let names = app.serving().pipeline_names();
+            let pipeline = names.first().map_or("PIPELINE", String::as_str);
+            next_steps(&shown(listener), pipeline, is_demo).iter().for_each(|line| telemetry::print_line(line));
         }
         service_manager::ready(&format!("serving {}", app.serving().pipeline_names().join(", ")));
         let traces = app.records.traces.clone();

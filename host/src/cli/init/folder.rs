@@ -1,4 +1,4 @@
-//! Writes the folder that `plimsoll init` makes: the configuration, the model and the labels.
+//! Writes the folder that `plimsoll init` makes: the configuration with its schema, the model and the labels.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,6 +8,7 @@ use super::labels::Labels;
 use super::probe::ModelFiles;
 use super::setting::Setting;
 use crate::cli::error::Error;
+use crate::config::{Config, SCHEMA_FILE};
 
 /// The configuration file of the folder.
 const CONFIG: &str = "plimsoll.toml";
@@ -65,6 +66,9 @@ impl Contents<'_> {
         if let Some((labels, _)) = self.labels {
             write(folder.join(LABELS), (labels.names.join("\n") + "\n").as_bytes())?;
         }
+        // The schema of another version of plimsoll may be there.
+        let (schema, text) = (folder.join(SCHEMA_FILE), format!("{:#}\n", Config::schema()));
+        fs::write(&schema, text).map_err(|error| failed(&schema, error))?;
         write(config.clone(), self.text(&file_name.to_string_lossy()).as_bytes())?;
         Ok(config)
     }
@@ -75,6 +79,7 @@ impl Contents<'_> {
             text.push_str(&line);
             text.push('\n');
         };
+        line(Config::schema_line());
         line("# Written by `plimsoll init`. Check it with `plimsoll check --config plimsoll.toml`.".into());
         line(format!("# {}", one_line(self.description)));
         line("# CHECK marks what the model does not say: change it if the model was trained in another way.\n".into());

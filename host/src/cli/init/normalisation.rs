@@ -12,10 +12,14 @@ pub(in crate::cli) enum Normalisation {
     Imagenet,
     /// Mean and standard deviation of OpenAI's CLIP.
     Clip,
-    /// From 0 to 1.
+    /// From 0 to 1 (preset `yolo`).
+    #[value(alias = "yolo")]
     Unit,
-    /// From -1 to 1.
+    /// From -1 to 1 (preset `tf` of Keras).
+    #[value(alias = "tf")]
     Symmetric,
+    /// Blue, green, red without their means (preset `caffe` of Keras).
+    Caffe,
     /// From 0 to 255, unchanged.
     Raw,
 }
@@ -28,6 +32,7 @@ impl Normalisation {
             Self::Clip => "clip",
             Self::Unit => "unit",
             Self::Symmetric => "symmetric",
+            Self::Caffe => "caffe",
             Self::Raw => "raw",
         }
     }
@@ -39,6 +44,7 @@ impl Normalisation {
             Self::Clip => "mean and standard deviation of CLIP",
             Self::Unit => "0 to 1",
             Self::Symmetric => "-1 to 1",
+            Self::Caffe => "blue, green, red without their means, as VGG and ResNet of Keras",
             Self::Raw => "0 to 255, unchanged",
         }
     }
@@ -52,6 +58,7 @@ impl Normalisation {
             }
             Self::Unit => (vec![0.0], vec![1.0]),
             Self::Symmetric => (vec![0.5], vec![0.5]),
+            Self::Caffe => ([103.939, 116.779, 123.68].map(|mean| mean / 255.0).to_vec(), vec![1.0 / 255.0]),
             Self::Raw => return None,
         };
         // For gray images, the mean over the three colours.
@@ -60,6 +67,11 @@ impl Normalisation {
             _ => values,
         };
         Some((average(mean), average(deviation)))
+    }
+
+    /// True if it is for the order blue, green, red.
+    pub(in crate::cli) fn is_bgr(self) -> bool {
+        self == Self::Caffe
     }
 
     /// The settings of `image-preprocess`. `reason` says why this normalisation is used.

@@ -28,6 +28,8 @@ pub(in crate::cli) struct Output {
     pub(in crate::cli) ty: TensorType,
     /// The operator that computes it, if the file shows it.
     pub(in crate::cli) operator: Option<String>,
+    /// True if the run returned probabilities: numbers from 0 to 1, for two classes with the sum 1.
+    pub(in crate::cli) are_probabilities: bool,
 }
 
 /// What one run showed.
@@ -80,7 +82,7 @@ impl ModelFiles {
 }
 
 impl Probe {
-    /// Runs the model once with an image of zeros, on the first backend that can, within the limits of a server. Must be
+    /// Runs the model once with an image of a few different numbers, on the first backend that can, within the limits of a server. Must be
     /// called inside of a runtime, on a thread that may block.
     pub(in crate::cli) fn run(files: &ModelFiles, model: &Description, input: &ImageInput) -> Result<Self, Error> {
         let mut rejections = Vec::new();
@@ -96,6 +98,7 @@ impl Probe {
                     };
                     let outputs = outputs.into_iter().map(|(name, tensor)| Output {
                         operator: operator(&name),
+                        are_probabilities: are_probabilities(&tensor),
                         name,
                         shape: tensor.dimensions.into_iter().map(u64::from).collect(),
                         ty: tensor.ty,
@@ -124,11 +127,12 @@ fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Resul
     let model = LoadedModel::new("model".to_owned(), String::new(), model, one, None, Scheduling::default())?;
     let model = Arc::new(model.with_size_limit(&files.bytes));
     let shape = input.shape().ok_or("its input is too large")?;
-    let bytes = shape.iter().try_fold(input.ty.size() as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));
+    let bytes =
+        shape.iter().try_fold(input.ty.size().unwrap_or(1) as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));
     let bytes = bytes.filter(|bytes| *bytes <= MAX_MEMORY).ok_or_else(|| {
         format!("its input has more bytes than a stage may have by default ({})", ByteSize(MAX_MEMORY).display().iec())
     })?;
-    let image = Tensor::new(shape, input.ty, vec![0; usize::try_from(bytes)?]);
+    let image = Tensor::new(shape, input.ty, image(input.ty, usize::try_from(bytes)?));
     let run = model.run(vec![(input.name.clone(), image)]);
     let run = async { tokio::time::timeout(REQUEST_DEADLINE, run).await };
     let outputs = Handle::current().block_on(run);
@@ -136,4 +140,77 @@ fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Resul
     let outputs =
         outputs.map_err(|_| format!("a run takes longer than {seconds} s, the default deadline of a request"))?;
     Ok(outputs.map_err(|error| error.message)?)
+}
+
+/// The bytes of an image whose numbers are from 0 to 1, or bytes from 0 to 255. An image of zeros would be one for which many
+/// models return only zeros.
+fn image(ty: TensorType, bytes: usize) -> Vec<u8> {
+    let numbers: [&[u8]; 5] = match ty {
+        TensorType::U8 => [&[0], &[64], &[128], &[191], &[255]],
+        // 0, 0.25, 0.5, 0.75 and 1.
+        TensorType::Fp16 => [&[0, 0], &[0, 0x34], &[0, 0x38], &[0, 0x3A], &[0, 0x3C]],
+        TensorType::Bf16 => [&[0, 0], &[0x80, 0x3E], &[0, 0x3F], &[0x40, 0x3F], &[0x80, 0x3F]],
+        _ => [&[0; 4], &[0, 0, 0x80, 0x3E], &[0, 0, 0, 0x3F], &[0, 0, 0x40, 0x3F], &[0, 0, 0x80, 0x3F]],
+    };
+    let places = (0..bytes / numbers[0].len()).map(|at| (at * 3 + at / 7 + at / 64) % 5);
+    places.flat_map(|place| numbers[place].iter().copied()).collect()
+}
+
+/// A probability may be outside of 0 to 1 by this much, because quantised models round.
+const TOLERANCE: f64 = 0.01;
+
+fn are_probabilities(tensor: &Tensor) -> bool {
+    let classes = tensor.dimensions.iter().copied().rfind(|size| *size > 1).unwrap_or(1) as usize;
+    if !is_float_type(tensor.ty) || classes < 2 {
+        return false;
+    }
+    let scores: Vec<_> = tensor.elements().map(|element| element.as_f64()).collect();
+    let is_probability = |score: &f64| (-TOLERANCE..=1.0 + TOLERANCE).contains(score);
+    let has_sum = |row: &[f64]| (row.iter().sum::<f64>() - 1.0).abs() < TOLERANCE;
+    // Logits of two classes may be from 0 to 1, and a model that returns zeros says nothing.
+    scores.iter().all(is_probability)
+        && scores.iter().any(|score| *score != 0.0)
+        && (classes > 2 || scores.chunks(classes).all(has_sum))
+}
+
+/// True for the types of scores that the shipped plugins read.
+pub(in crate::cli) fn is_float_type(ty: TensorType) -> bool {
+    matches!(ty, TensorType::Fp32 | TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: &[u32], values: &[f32]) -> Tensor {
+        Tensor::new(shape.to_vec(), TensorType::Fp32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    #[test]
+    fn probabilities_are_told_from_logits() {
+        for (shape, values, expected) in [
+            (&[1, 3][..], &[0.7, 0.2, 0.1][..], true),
+            (&[1, 3], &[0.9, 0.8, 0.995], true),
+            (&[1, 3], &[0.0, 0.0, 0.0], false),
+            (&[1, 3], &[0.7, 0.2, -0.5], false),
+            (&[1, 2], &[0.5, 0.5], true),
+            (&[1, 2], &[0.5, 0.1], false),
+            (&[1, 2, 2], &[0.5, 0.5, 0.9, 0.1], true),
+            (&[1, 3, 1, 1], &[0.7, 0.2, 0.1], true),
+            (&[1, 1], &[0.5], false),
+        ] {
+            assert_eq!(are_probabilities(&tensor(shape, values)), expected, "{shape:?} {values:?}");
+        }
+    }
+
+    #[test]
+    fn the_image_has_five_numbers_in_each_type() {
+        for ty in [TensorType::Fp16, TensorType::Bf16, TensorType::Fp32] {
+            let image = Tensor::new(vec![100], ty, image(ty, 100 * ty.size().expect("a fixed size")));
+            let mut numbers: Vec<_> = image.elements().map(|element| element.as_f64()).collect();
+            numbers.sort_by(f64::total_cmp);
+            numbers.dedup();
+            assert_eq!(numbers, [0.0, 0.25, 0.5, 0.75, 1.0], "{ty:?}");
+        }
+    }
 }

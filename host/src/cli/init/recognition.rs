@@ -4,9 +4,10 @@ use plimsoll_runtime::nn::Description;
 
 use super::detectors::{Detector, Evidence, Training, has_rows_of_cells};
 use super::image_input::ImageInput;
-use super::probe::Output;
+use super::masks::masks;
+use super::probe::{Output, is_float_type};
 use super::setting::Setting;
-use super::single_output::{classification, is_float_type, pose, segmentation, text, tokens};
+use super::single_output::{classification, pose, segmentation, text, tokens};
 use super::task::Task;
 use crate::cli::error::Error;
 
@@ -25,9 +26,12 @@ pub(in crate::cli) fn recognise(
         Some("obb") => {
             Task::as_they_are("oriented boxes (the model's metadata `task`), which no shipped plugin reads", false)
         }
-        Some("segment") if outputs.len() > 1 => {
-            Task::as_they_are("masks of YOLO (the model's metadata `task`), which no shipped plugin reads", false)
-        }
+        Some("segment") if outputs.len() > 1 => masks(outputs).unwrap_or_else(|| {
+            Task::as_they_are(
+                "masks of YOLO (the model's metadata `task`) in a form that no shipped plugin reads",
+                false,
+            )
+        }),
         _ => detection(model, input, outputs, labels)
             .or_else(|| by_single_output(model, input, outputs, labels))
             .unwrap_or_else(|| Task::as_they_are("unknown", true)),

@@ -1,11 +1,10 @@
 //! Recognises the task of a model by its only output: classes, an embedding, a map, poses, text or tokens.
 
 use plimsoll_runtime::nn::Description;
-use plimsoll_runtime::tensor::TensorType;
 
 use super::image_input::ImageInput;
 use super::normalisation::Normalisation;
-use super::probe::Output;
+use super::probe::{Output, is_float_type};
 use super::setting::Setting;
 use super::task::{Task, scores};
 
@@ -22,6 +21,7 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
     let is_normalised = matches!(operator, Some("LpNormalization"));
     // The usual lengths of embeddings. Few classifiers have so many classes.
     let has_length = matches!(classes, 128 | 256 | 384 | 512 | 768 | 1024 | 1280 | 1536 | 2048);
+    let has_length = has_length && !output.are_probabilities;
     let is_embedding = labels != Some(classes) && !is_probability && (has_name || is_normalised || has_length);
     let is_float = is_float_type(output.ty);
     if is_embedding && is_float {
@@ -41,9 +41,9 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
     Some(Task {
         title: format!("classification ({classes} classes)"),
         plugin: "classify-postprocess",
-        settings: vec![scores(operator, &["Softmax", "Sigmoid"])],
+        settings: vec![scores(output, &["Softmax", "Sigmoid"])],
         labels: Some(("labels", Some(classes))),
-        is_assumed: labels != Some(classes) && !is_probability,
+        is_assumed: labels != Some(classes) && !(is_probability || output.are_probabilities),
         geometry: geometry(input),
         normalisation: torchvision(input),
     })
@@ -79,6 +79,14 @@ pub(in crate::cli) fn segmentation(input: &ImageInput, output: &Output, labels: 
         };
         settings.push(Setting::assumed("threshold", threshold, reason));
     }
+    // An image has no labels.
+    if classes > 1 && labels == Some(classes) || classes == 0 && labels.is_some() {
+        settings.push(Setting::known(
+            "format",
+            "rle",
+            "a segment for each label; or \"polygons\"; \"png\" has no labels",
+        ));
+    }
     Some(Task {
         title: match classes {
             0 => "segmentation".to_owned(),
@@ -87,7 +95,11 @@ pub(in crate::cli) fn segmentation(input: &ImageInput, output: &Output, labels: 
         },
         plugin: "segment-postprocess",
         settings,
-        labels: Some(("labels", (classes > 1).then_some(classes))),
+        labels: match classes {
+            // With one channel there are two classes, and the first one is the background.
+            1 => None,
+            _ => Some(("labels", (classes > 1).then_some(classes))),
+        },
         is_assumed: labels.is_none() || classes > 0 && labels != Some(classes),
         geometry: Vec::new(),
         normalisation: torchvision(input),
@@ -133,8 +145,7 @@ pub(in crate::cli) fn text(output: &Output, labels: Option<u64>) -> Option<Task>
         return None;
     }
     let source = "as PaddleOCR is trained";
-    let mut settings =
-        vec![scores(output.operator.as_deref(), &["Softmax"]), Setting::assumed("blank", "first", source)];
+    let mut settings = vec![scores(output, &["Softmax"]), Setting::assumed("blank", "first", source)];
     if labels + 2 == classes {
         settings.push(Setting::known("space", true, "the model has one class more than the dictionary and the blank"));
     }
@@ -185,9 +196,4 @@ fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
     } else {
         (Normalisation::Imagenet, "as torchvision's models are trained")
     }
-}
-
-/// True for the types of scores that the shipped plugins read.
-pub(in crate::cli) fn is_float_type(ty: TensorType) -> bool {
-    matches!(ty, TensorType::Fp32 | TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp64)
 }

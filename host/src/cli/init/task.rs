@@ -2,6 +2,7 @@
 
 use super::image_input::ImageInput;
 use super::normalisation::Normalisation;
+use super::probe::Output;
 use super::setting::Setting;
 
 /// What a model does.
@@ -54,17 +55,21 @@ impl Task {
     }
 }
 
-/// The setting `scores` of a plugin that computes a softmax unless the model ends with it. `operator` is the last one.
-pub(in crate::cli) fn scores(operator: Option<&str>, ready: &[&str]) -> Setting {
-    match operator.filter(|operator| ready.contains(operator)) {
-        Some(operator) => Setting::known("scores", "ready", format!("the model ends with {operator}")),
-        None => Setting::assumed(
-            "scores",
-            "softmax",
-            format!(
-                "the model does not end with {}, so its scores are taken for logits of classes of which one is right",
-                ready.join(" or ")
-            ),
-        ),
+/// The setting `scores` of a plugin that computes a softmax unless the model ends with it, or returned probabilities.
+pub(in crate::cli) fn scores(output: &Output, ready: &[&str]) -> Setting {
+    if let Some(operator) = output.operator.as_deref().filter(|operator| ready.contains(operator)) {
+        return Setting::known("scores", "ready", format!("the model ends with {operator}"));
     }
+    if output.are_probabilities {
+        let reason = "all scores of a trial run are from 0 to 1, so they are taken for probabilities; \"logits\" if they are not";
+        return Setting::assumed("scores", "ready", reason);
+    }
+    Setting::assumed(
+        "scores",
+        "softmax",
+        format!(
+            "the model does not end with {}, so its scores are taken for logits of classes of which one is right",
+            ready.join(" or ")
+        ),
+    )
 }

@@ -17,6 +17,7 @@ use super::named_registry::Registry;
 pub struct DeviceMetrics {
     failures: Family<ModelLabels, Counter>,
     in_service: Family<ModelLabels, Gauge>,
+    hung: Family<ModelLabels, Gauge>,
     /// The models that have series.
     models: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -35,10 +36,12 @@ struct ModelDevice {
 impl DeviceMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let failures = "Runs of a model in which its device failed";
-        let in_service = "1 if the device of a model is in service, 0 after it failed several runs in a row";
+        let in_service = "1 if the device of a model is in service, 0 after it failed several runs in a row or hung";
+        let hung = "Runs of a model that have not ended in time and hold their sessions";
         Self {
             failures: family(registry, "model_device_failures", failures, None),
             in_service: family(registry, "model_in_service", in_service, None),
+            hung: family(registry, "model_hung_runs", hung, None),
             models: Arc::default(),
         }
     }
@@ -56,6 +59,7 @@ impl DeviceMetrics {
             let labels = ModelLabels { model };
             self.failures.remove(&labels);
             self.in_service.remove(&labels);
+            self.hung.remove(&labels);
         }
     }
 }
@@ -67,5 +71,9 @@ impl HealthObserver for ModelDevice {
 
     fn changed(&self, is_in_service: bool) {
         self.all.in_service.get_or_create(&self.labels).set(is_in_service.into());
+    }
+
+    fn hung(&self, runs: u64) {
+        self.all.hung.get_or_create(&self.labels).set(i64::try_from(runs).unwrap_or(i64::MAX));
     }
 }

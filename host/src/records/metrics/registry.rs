@@ -15,6 +15,7 @@ use super::faults::{FaultMetrics, TaskPanics};
 use super::load::{HostLoad, LoadMetrics};
 use super::model_memory::ModelMemory;
 use super::named_registry::{MetricDescription, Registry};
+use super::peers::PeerMetrics;
 use super::process::ProcessMetrics;
 use super::requests::RequestMetrics;
 use super::shadows::ShadowMetrics;
@@ -38,6 +39,7 @@ pub struct Metrics {
     load: LoadMetrics,
     marks: MarkMetrics,
     spans: SpanCounts,
+    peers: PeerMetrics,
     registry: Registry,
 }
 
@@ -58,6 +60,7 @@ impl Metrics {
             load: LoadMetrics::register(&mut registry),
             marks: MarkMetrics::register(&mut registry),
             spans: SpanCounts::register(&mut registry),
+            peers: PeerMetrics::register(&mut registry),
             faults,
             registry,
         }
@@ -184,6 +187,11 @@ impl Metrics {
     /// `reason` is `missing`, `wrong` or `ambiguous`.
     pub(crate) fn record_authentication_failure(&self, realm: &'static str, reason: &'static str) {
         self.authentication.record_failure(realm, reason);
+    }
+
+    /// Sets whether another server of the fleet answers.
+    pub(crate) fn set_peer(&self, peer: &str, is_up: bool) {
+        self.peers.set(peer, is_up);
     }
 
     /// Sets how much of the host is in use.

@@ -9,10 +9,11 @@ use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
 use super::{Accounting, RequestRecord};
+use crate::records::canary_request::PartEnd;
 use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
-use crate::records::request_summary::merged;
+use crate::records::request_summary::{merged, repeats_steps};
 use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
@@ -27,13 +28,13 @@ impl Drop for RequestRecord {
         self.failures.log_rest(&self.id);
         let now = Instant::now();
         let duration = now.saturating_duration_since(self.started);
-        let Self { id, pipeline, chip, stages, outcome, accounting, canary_side, queue_time, origin, .. } = self;
+        let Self { id, pipeline, chip, stages, outcome, accounting, canary, queue_time, origin, .. } = self;
         let status = self.status.or((*outcome == Outcome::Ok).then_some(200));
-        // Otherwise a caller could decide a canary, and push recordings out, by time-outs that no version can meet.
-        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
-        if let Some(side) = canary_side.as_ref().filter(|_| !is_cut_short) {
-            side.record_request(stages);
+        if let Some(canary) = canary {
+            canary.add(stages, PartEnd { outcome: *outcome, is_hurried: self.is_hurried });
         }
+        // Otherwise a caller could push recordings out by time-outs that no version can meet.
+        let is_cut_short = self.is_hurried && *outcome == Outcome::Deadline;
         let Accounting { records, route, caller, model, trace: sampled } = accounting;
         records.memory.record_request((route, *sampled), caller, *outcome, (duration, now), stages);
         if let Some((name, version)) = model {
@@ -66,7 +67,10 @@ impl Drop for RequestRecord {
         }
         let is_of = |report: &StageReport, kind| report.stage == StageName::from(kind);
         let mark = |kind: StageKind| stages.iter().find(|it| is_of(it, kind)).map(|report| report.usage.high_water);
-        let steps = if stages.iter().any(|report| report.stage.is_step()) { merged(stages) } else { Vec::new() };
+        let has_steps = stages.iter().any(|report| report.stage.is_step());
+        // The runs of a step for its items are one, because the caller decides how many there are.
+        let merged_steps = (has_steps && repeats_steps(stages)).then(|| merged(stages));
+        let steps = merged_steps.as_deref().unwrap_or(stages);
         tracing::info!(
             target: "plimsoll::request",
             request = %id, %pipeline, %chip,
@@ -81,7 +85,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = (!steps.is_empty()).then(|| display(step_bytes(&steps))),
+            step_bytes = has_steps.then(|| display(step_bytes(steps))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -103,8 +107,7 @@ impl Drop for RequestRecord {
             started: SystemTime::now().checked_sub(duration).unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
             queue_time: *queue_time,
-            // The runs of a step for its items are one, because the caller decides how many there are.
-            stages: if steps.is_empty() { std::mem::take(stages) } else { steps },
+            stages: merged_steps.unwrap_or_else(|| std::mem::take(stages)),
         });
     }
 }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::SMALL;
 use super::arrival::{Arrival, Followed};
+
+/// The first growth of a reservation by at most this many bytes does not wait behind larger ones. Reservations of at most
+/// this many bytes are ended only if all larger ones that are slow do not suffice.
+pub(super) const SMALL: u64 = 64 << 10;
 
 /// A reservation that could not grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

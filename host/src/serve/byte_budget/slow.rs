@@ -2,8 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::SMALL;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, SMALL};
 
 impl Ledger {
     /// Looks at how fast bytes arrive, if reservations wait and the last look was at least `step` ago. Ends the slowest

@@ -1,5 +1,6 @@
 use std::task::Waker;
 
+use super::ledger::SMALL;
 use super::*;
 
 const WAIT: Duration = Duration::from_millis(50);

@@ -21,6 +21,7 @@ use crate::serve::blocking;
 use crate::serve::error::ServeError;
 use crate::serve::oip::binary_form::{memory_of_binary, read_binary, write_binary};
 use crate::serve::oip::datatype::Datatype;
+use crate::serve::oip::model::ModelPart;
 use crate::serve::oip::parameter::{Parameter, Parameters};
 use crate::serve::oip::request::{
     MAX_PARAMETERS, MAX_TENSORS, Request, RequestedOutput, Response, check_input, invalid_input,
@@ -30,9 +31,10 @@ use crate::serve::oip::tensor::{Tensor, count};
 /// As [`request`], after its tensors are in the budget. Large messages are converted away from the async workers.
 pub(super) async fn budgeted_request(
     message: ModelInferRequest,
+    part: ModelPart,
     held: Option<&CallReservation>,
 ) -> Result<(Request, bool), ServeError> {
-    let (length, memory) = (message.encoded_len(), memory_of(&message));
+    let (length, memory) = (message.encoded_len(), memory_of(&message) + memory_of_copies(&message, part));
     if let Some(held) = held.filter(|_| memory > 0) {
         held.grow(memory.saturating_add(length as u64)).await?;
     }
@@ -81,6 +83,20 @@ fn memory_of(message: &ModelInferRequest) -> u64 {
         raw + input.contents.as_ref().map_or(0, contents::memory_of)
     });
     inputs.sum()
+}
+
+/// Bytes of the copies of strings for a stage. A pipeline takes strings as bodies, which share the memory of the message.
+fn memory_of_copies(message: &ModelInferRequest, part: ModelPart) -> u64 {
+    let inputs = message.inputs.iter().enumerate().filter(|(_, input)| input.datatype == Datatype::Bytes.as_str());
+    let of_input = |(index, input): (usize, &InferInputTensor)| {
+        let raw = message.raw_input_contents.get(index).map_or(0, Bytes::len);
+        let typed = input.contents.iter().flat_map(|contents| &contents.bytes_contents).map(|string| string.len() + 4);
+        (raw + typed.sum::<usize>()) as u64
+    };
+    match part {
+        ModelPart::Whole => 0,
+        ModelPart::Infer => inputs.map(of_input).sum(),
+    }
 }
 
 fn tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<Tensor, ServeError> {

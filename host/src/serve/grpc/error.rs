@@ -12,9 +12,12 @@ use crate::serve::problem::Problem;
 /// The metadata key of the error as problem JSON, the same JSON that HTTP sends (RFC 9457).
 const PROBLEM: &str = "plimsoll-problem-bin";
 
-/// Maximum bytes of the text of an error. It is sent twice, and may take three times as many bytes when it is encoded; clients
-/// refuse headers of more than 8 KiB, and with them the whole answer.
+/// Maximum bytes of the text of an error.
 const MAX_DETAIL: usize = 1 << 10;
+
+/// Maximum bytes of the text in both of its encoded forms. Clients refuse headers of more than 8 KiB, and with them the whole
+/// answer.
+const MAX_ENCODED: usize = 4 << 10;
 
 fn code(kind: ErrorKind) -> Code {
     match kind {
@@ -53,8 +56,18 @@ fn stage_code(outcome: Outcome) -> Code {
 
 /// Returns the status of an error, with the problem JSON as metadata.
 pub(in crate::serve) fn status(error: &ServeError) -> Status {
-    let detail = &error.detail[..error.detail.floor_char_boundary(MAX_DETAIL)];
+    let mut longest = MAX_DETAIL;
+    let (detail, problem) = loop {
+        let detail = &error.detail[..error.detail.floor_char_boundary(longest)];
+        let problem = Problem::json_with(error, longest);
+        // `grpc-message` is percent-encoded, and binary metadata are in Base64.
+        let encoded: usize = detail.bytes().map(|byte| if matches!(byte, b' '..=b'~') { 1 } else { 3 }).sum();
+        if longest == 0 || encoded + problem.len() * 4 / 3 <= MAX_ENCODED {
+            break (detail, problem);
+        }
+        longest /= 2;
+    };
     let mut status = Status::new(code(error.kind), detail);
-    status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&Problem::json_with(error, MAX_DETAIL)));
+    status.metadata_mut().insert_bin(PROBLEM, MetadataValue::from_bytes(&problem));
     status
 }

@@ -83,7 +83,7 @@ impl Service {
             call.record.limit_deadline(time);
         }
         let converted = match call.limit_caller(caller) {
-            Ok(()) => convert::budgeted_request(message, held).await,
+            Ok(()) => convert::budgeted_request(message, call.model().part, held).await,
             Err(error) => Err(error),
         };
         let (answer, typed) = match converted {
@@ -225,7 +225,11 @@ impl GrpcInferenceService for Service {
                     }
                     // The response repeats the request's id, so that the client can assign the error to its request.
                     Err(error) => ModelStreamInferResponse {
-                        error_message: error.detail,
+                        // An empty message would mean success.
+                        error_message: match error.detail.is_empty() {
+                            true => "the request failed; the log has the reason".to_owned(),
+                            false => error.detail,
+                        },
                         infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
                     },
                 })

@@ -19,7 +19,6 @@ use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::{Durability, NotRemembered};
 use crate::deploy::release::FileError;
-use crate::deploy::rollback::{check_canary, check_serving};
 use crate::deploy::upload::{Upload, UploadError};
 use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
@@ -157,7 +156,8 @@ pub(super) async fn delete(
                       ("canary" = Option<String>, Query,
                        description = "The first digits of the digest of the canary that is to end, and nothing else"),
                       ("undo" = Option<String>, Query,
-                       description = "The first digits of the digest of the serving version, which is forgotten")),
+                       description = "The first digits of the digest of the serving version, or of the canary, which is \
+                                      forgotten")),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
@@ -168,9 +168,9 @@ pub(super) async fn rollback(
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
     let [to, canary, undo] = parameters.named(["to", "canary", "undo"])?;
-    if canary.is_some() && (to.is_some() || undo.is_some()) {
-        let both = "`canary` excludes `to` and `undo`: it names the canary that is to end, `to` a previous version, and \
-                    `undo` the serving version that is to be forgotten";
+    if canary.is_some() && (to.is_some() || undo.as_ref().is_some_and(|undo| canary.as_ref() != Some(undo))) {
+        let both = "`canary` excludes `to`, and an `undo` of another version: it names the canary that is to end, `to` a \
+                    previous version, and `undo` the version that is to be forgotten";
         return Err(ServeError::new(ErrorKind::InvalidParameter, both));
     }
     let (rehearsed_name, rehearsed_to) = (name.clone(), to.clone());
@@ -179,16 +179,11 @@ pub(super) async fn rollback(
             deployer.rehearse_rollback(serving, &rehearsed_name, rehearsed_to.as_deref()).await;
         },
         async move |serving, deployer| {
-            if let Some(canary) = canary {
-                check_canary(serving, &name, &canary)?;
-            }
-            if let Some(digest) = &undo {
-                check_serving(serving, &name, digest)?;
-            }
-            let identity = deployer.rollback(serving, &name, to.as_deref(), by).await?;
-            if let Some(digest) = &undo {
-                deployer.forget_undone(serving, &name, digest);
-            }
+            let identity = match (&canary, &undo) {
+                (Some(canary), undo) => deployer.end_this_canary(serving, &name, canary, (undo.is_some(), by)).await?,
+                (None, Some(undo)) => deployer.undo(serving, &name, to.as_deref(), (undo, by)).await?,
+                (None, None) => deployer.rollback(serving, &name, to.as_deref(), by).await?,
+            };
             Ok::<_, ChangeError>((identity, deployer.durability(&name)))
         },
     );

@@ -42,6 +42,7 @@ const FILES: &[(&str, &str)] = &files![
     "recordings.js",
     "reference.js",
     "requests.js",
+    "retention.js",
     "snippets.js",
     "style.css",
     "try.js",

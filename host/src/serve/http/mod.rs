@@ -6,6 +6,7 @@
 //! | `GET /v1/pipelines`, `/v1/models`, `/v1/plugins[/{name}]` | list what is served: `pipelines.rs`, `models.rs`, `admin.rs` |
 //! | `PUT`, `DELETE /v1/plugins/{name}`, `POST /v1/plugins/{name}/rollback` | deploy, retire, roll back: `admin.rs` |
 //! | `GET /v1/memory`, `/v1/memory/series`, `/v1/memory/compare` | report the memory use of requests: `memory.rs` |
+//! | `GET /v1/fleet` | the canaries, for the other servers of a fleet: `fleet.rs` |
 //! | `GET /v1/config` | the configuration in force: `config.rs` |
 //! | `GET /v1/leaks[/{name}/{file}]` | reports of the leak laboratory: `leaks.rs` |
 //! | `GET /v1/requests` | the latest requests: `requests.rs` |
@@ -23,6 +24,7 @@ mod config;
 mod console;
 mod disposition;
 mod encoding;
+mod fleet;
 mod foreign;
 mod form;
 mod infer;

@@ -17,7 +17,7 @@ use super::encoding::Encoding;
 use super::oip::error::error_reply;
 use super::parameters::NoParameters;
 use super::{
-    admin, chips, config, console, encoding, infer, leaks, memory, models, oip, openapi, pipelines, recordings,
+    admin, chips, config, console, encoding, fleet, infer, leaks, memory, models, oip, openapi, pipelines, recordings,
     requests,
 };
 use crate::base::process::process_memory;
@@ -40,6 +40,7 @@ pub fn router(app: Arc<App>, part: Part) -> Router {
             .routes(routes!(admin::list))
             .routes(routes!(admin::show, admin::put, admin::delete))
             .routes(routes!(admin::rollback))
+            .routes(routes!(fleet::fleet))
             .routes(routes!(memory::report))
             .routes(routes!(memory::compare))
             .routes(routes!(memory::series))

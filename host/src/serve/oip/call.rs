@@ -29,7 +29,7 @@ pub const MAX_IMAGES: usize = 256;
 const MAX_PARAMETER_BYTES: usize = 64 << 10;
 
 /// The parameters that the host interprets. All others are passed to the stages.
-const HOST_PARAMETERS: [&str; 5] = ["binary_data_output", "chip", "partial", "raw_input", "timeout"];
+const HOST_PARAMETERS: [&str; 4] = ["binary_data_output", "chip", "partial", "timeout"];
 
 /// A request in progress, with its record.
 pub struct Call {
@@ -130,8 +130,19 @@ impl Call {
         let is_host = |name: &str| HOST_PARAMETERS.contains(&name);
         let given =
             parameters.iter().filter(|(name, _)| !is_host(name)).map(|(name, value)| (name.clone(), value.to_string()));
-        let query = std::mem::take(&mut self.query).into_iter().filter(|(name, _)| !is_host(name));
-        let parameters: Vec<_> = query.chain(given).collect();
+        let mut query = std::mem::take(&mut self.query);
+        query.retain(|(name, _)| name != "chip");
+        if let Some((name, _)) = query.iter().find(|(name, _)| parameters.contains_key(name) || is_host(name)) {
+            let name = shortened(name);
+            return Err(ServeError::new(
+                ErrorKind::InvalidParameter,
+                match is_host(&name) {
+                    true => format!("`{name}` is not a query parameter here; send it in the `parameters` of the body"),
+                    false => format!("the parameter `{name}` is in the query and in the body; send it once"),
+                },
+            ));
+        }
+        let parameters: Vec<_> = query.into_iter().chain(given).collect();
         let bytes: usize = parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
         if bytes > MAX_PARAMETER_BYTES {
             return Err(ServeError::invalid(format!(

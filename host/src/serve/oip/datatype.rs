@@ -98,12 +98,28 @@ impl Datatype {
             TensorType::I16 => Self::Int16,
             TensorType::I32 => Self::Int32,
             TensorType::I64 => Self::Int64,
+            TensorType::Bytes => Self::Bytes,
         }
     }
 
-    /// The type of a tensor of the host; `None` for BYTES.
-    pub fn to_nn(self) -> Option<TensorType> {
-        TensorType::ALL.into_iter().find(|ty| Self::from_nn(*ty) == self)
+    /// The type of a tensor of the host.
+    pub fn to_nn(self) -> TensorType {
+        match self {
+            Self::Fp16 => TensorType::Fp16,
+            Self::Fp32 => TensorType::Fp32,
+            Self::Fp64 => TensorType::Fp64,
+            Self::Bf16 => TensorType::Bf16,
+            Self::Bool => TensorType::Bool,
+            Self::Uint8 => TensorType::U8,
+            Self::Uint16 => TensorType::U16,
+            Self::Uint32 => TensorType::U32,
+            Self::Uint64 => TensorType::U64,
+            Self::Int8 => TensorType::I8,
+            Self::Int16 => TensorType::I16,
+            Self::Int32 => TensorType::I32,
+            Self::Int64 => TensorType::I64,
+            Self::Bytes => TensorType::Bytes,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Runs the images of one request. Each image runs as a separate request, in its own instances. The results are in the
 //! order of the images.
 
+use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -69,13 +70,13 @@ pub(super) async fn run(
 
     let mut replies = Vec::with_capacity(total);
     let mut problems = Vec::with_capacity(total);
-    let mut content_type = None;
+    let mut content_types = BTreeSet::new();
     let mut failed = 0_u64;
     for (index, (image, result)) in ended {
         summary.add(image);
         match result {
             Ok(reply) => {
-                content_type.get_or_insert(reply.content_type);
+                content_types.insert(reply.content_type);
                 replies.push(Bytes::from(reply.body));
                 problems.push(Bytes::new());
             }
@@ -92,13 +93,15 @@ pub(super) async fn run(
         }
     }
     let mut parameters = Parameters::new();
-    if let Some(content_type) = content_type {
+    // One parameter cannot name the media types of several replies.
+    if let (Some(content_type), None) = (content_types.pop_first(), content_types.pop_first()) {
         parameters.insert("content_type".to_owned(), content_type.as_str().into());
     }
-    let mut outputs = vec![bytes_tensor(OUTPUT, replies, parameters)];
+    let shape = request.inputs.first().map_or_else(|| vec![total as u64], |input| input.shape.clone());
+    let mut outputs = vec![bytes_tensor(OUTPUT, shape.clone(), replies, parameters)];
     let mut parameters = Parameters::new();
     if partial {
-        outputs.push(bytes_tensor(ERRORS, problems, Parameters::new()));
+        outputs.push(bytes_tensor(ERRORS, shape, problems, Parameters::new()));
         parameters.insert("failed".to_owned(), failed.into());
     }
     let outputs = select(outputs, &request.outputs, &model.name);

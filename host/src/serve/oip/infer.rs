@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
+use plimsoll_runtime::text::shortened;
 
 use super::call::{Answer, Call, Settings};
 use super::images;
@@ -74,14 +76,27 @@ async fn run_infer(
     call.app.shadows.follow(&pipeline, &settings.request, &mut call.record);
     let result = match pipeline.run_infer(stage, &mut call.record, &settings.request, inputs).await {
         Ok(outputs) => {
-            call.record.finish(Outcome::Ok);
-            let outputs = stage
-                .core()
-                .in_declared_types(outputs)
-                .into_iter()
-                .map(|(name, tensor)| Tensor::from_nn(name, tensor))
-                .collect();
-            select(outputs, &request.outputs, &call.model.name).map(|outputs| (Parameters::new(), outputs))
+            let outputs = stage.core().in_declared_types(outputs).into_iter();
+            let converted = outputs.map(|(name, tensor)| {
+                let what = format!("the output `{}` of model `{}`", shortened(&name), call.model.name);
+                Tensor::from_nn(name, tensor)
+                    .map_err(|error| ServeError::new(ErrorKind::Internal, format!("{what} cannot be sent: {error}")))
+            });
+            // Before the run it was checked that the model declares the requested outputs.
+            let is_declared = stage.signatures().is_some();
+            let selected = converted.collect::<Result<Vec<_>, _>>().and_then(|outputs| {
+                let is_missing = |name: &str| outputs.iter().all(|output| output.name != name);
+                let missing = request.outputs.iter().find(|wanted| is_declared && is_missing(&wanted.name));
+                match missing {
+                    Some(missing) => Err(ServeError::new(
+                        ErrorKind::Stage(StageKind::Infer, Outcome::Internal),
+                        format!("the plugin left out the output `{}` of its model", shortened(&missing.name)),
+                    )),
+                    None => select(outputs, &request.outputs, &call.model.name),
+                }
+            });
+            call.record.finish(selected.as_ref().map_or_else(|error| error.kind.outcome(), |_| Outcome::Ok));
+            selected.map(|outputs| (Parameters::new(), outputs))
         }
         Err(failed) => {
             call.record.finish(failed.error.outcome);

@@ -3,13 +3,14 @@
 //!
 //! - [`model`]: a pipeline, or its infer stage, as a model.
 //! - [`request`]: requests and responses. [`tensor`]: their tensors. [`datatype`]: the types of elements.
-//!   [`binary_form`]: the elements as bytes. [`parameter`]: parameters.
+//!   [`binary_form`]: the elements as bytes. `conversion`: to tensors of stages and back. [`parameter`]: parameters.
 //! - [`call`]: a request in progress. [`infer`]: runs its stages. [`images`]: runs the images of one request.
 //! - [`repository`]: lists, loads and unloads models.
 //! - [`statistics`]: counts and times per model and version.
 
 pub mod binary_form;
 pub mod call;
+mod conversion;
 pub mod datatype;
 pub mod images;
 pub mod infer;

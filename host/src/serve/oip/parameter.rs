@@ -9,6 +9,9 @@ use serde::{Serialize, Serializer};
 /// Parameters by name.
 pub type Parameters = BTreeMap<String, Parameter>;
 
+/// 2^63: no larger number in a request is known to be what the caller wrote.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
@@ -101,7 +104,11 @@ impl<'de> Deserialize<'de> for Parameter {
             }
 
             fn visit_f64<E: Error>(self, value: f64) -> Result<Parameter, E> {
-                Ok(Parameter::Number(value))
+                // An integer that does not fit 64 bits comes here rounded.
+                match value.fract() == 0.0 && value.abs() >= TWO_TO_63 {
+                    true => Err(E::custom("a number of this size is not passed on exactly; send it as a string")),
+                    false => Ok(Parameter::Number(value)),
+                }
             }
 
             fn visit_str<E: Error>(self, value: &str) -> Result<Parameter, E> {

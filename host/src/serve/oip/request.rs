@@ -148,8 +148,7 @@ pub(super) fn check_requested(requested: &[RequestedOutput]) -> Result<(), Serve
     }
 }
 
-/// A BYTES tensor with one dimension.
-pub(super) fn bytes_tensor(name: &str, elements: Vec<Bytes>, parameters: Parameters) -> Tensor {
-    let shape = vec![elements.len() as u64];
+/// A BYTES tensor of `shape`, which has as many elements.
+pub(super) fn bytes_tensor(name: &str, shape: Vec<u64>, elements: Vec<Bytes>, parameters: Parameters) -> Tensor {
     Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, parameters, data: Data::Elements(elements) }
 }

@@ -4,7 +4,6 @@
 use std::fmt;
 
 use bytes::Bytes;
-use plimsoll_runtime::tensor::Tensor as NnTensor;
 
 use super::datatype::Datatype;
 use super::parameter::Parameters;
@@ -43,9 +42,9 @@ pub enum TensorError {
     /// A dimension is too large for a tensor of a stage.
     #[error("the shape {0:?} has a size that exceeds 32 bits")]
     Size(Vec<u64>),
-    /// A stage has no strings.
-    #[error("a stage takes numeric tensors, not BYTES")]
-    NotNumeric,
+    /// A string is too large for a tensor of a stage.
+    #[error("an element of a BYTES tensor has more than 4 GiB")]
+    Element,
 }
 
 /// The elements of a tensor.
@@ -107,32 +106,6 @@ impl Data {
         match self {
             Self::Fixed(bytes) => bytes.len(),
             Self::Elements(elements) => elements.iter().map(Bytes::len).sum(),
-        }
-    }
-}
-
-impl Tensor {
-    /// Converts the tensor to a tensor of a stage; the bytes are shared.
-    ///
-    /// # Errors
-    /// If it has BYTES, or a dimension that is too large.
-    pub fn to_nn(&self) -> Result<NnTensor, TensorError> {
-        let dimensions = self.shape.iter().map(|&size| u32::try_from(size)).collect::<Result<Vec<_>, _>>();
-        let dimensions = dimensions.map_err(|_| TensorError::Size(self.shape.clone()))?;
-        let (Data::Fixed(bytes), Some(ty)) = (&self.data, self.datatype.to_nn()) else {
-            return Err(TensorError::NotNumeric);
-        };
-        Ok(NnTensor::with_bytes(dimensions, ty, bytes.clone().into()))
-    }
-
-    /// Converts an output tensor of a stage.
-    pub fn from_nn(name: String, tensor: NnTensor) -> Self {
-        Self {
-            name,
-            datatype: Datatype::from_nn(tensor.ty),
-            shape: tensor.dimensions.iter().map(|&size| size.into()).collect(),
-            parameters: Parameters::new(),
-            data: Data::Fixed(tensor.data.into_bytes()),
         }
     }
 }

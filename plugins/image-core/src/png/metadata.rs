@@ -34,16 +34,23 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// Reads the orientation.
 ///
 /// # Errors
-/// If a chunk that could contain it is damaged.
+/// If a chunk is damaged that could contain it.
 pub(super) fn read_orientation(body: &[u8]) -> Result<Orientation, Rejected> {
     let mut metadata = Metadata::default();
     // The signature has eight bytes.
     let mut rest = body.get(8..).unwrap_or_default();
     while let Some((chunk, after)) = next_chunk(rest) {
         match chunk.name {
-            b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt" => metadata.read(&chunk)?,
             b"IEND" => break,
-            _ => {}
+            // Pixels, which the crate checks.
+            b"IDAT" | b"fdAT" => {}
+            // Any other chunk could be one with an orientation whose name or keyword is damaged.
+            name => {
+                chunk.check()?;
+                if matches!(name, b"eXIf" | b"tEXt" | b"zTXt" | b"iTXt") {
+                    metadata.read(&chunk);
+                }
+            }
         }
         rest = after;
     }
@@ -93,22 +100,28 @@ fn next_chunk(bytes: &[u8]) -> Option<(Chunk<'_>, &[u8])> {
     Some((Chunk { name, data, checksum: u32::from_be_bytes(*checksum) }, rest))
 }
 
+impl Chunk<'_> {
+    /// Compares the checksum.
+    fn check(&self) -> Result<(), Rejected> {
+        let mut checksum = Crc::new();
+        checksum.update(self.name);
+        checksum.update(self.data);
+        if checksum.sum() == self.checksum {
+            return Ok(());
+        }
+        Err(Rejected::broken("PNG", format!("its {} chunk is damaged", self.name.escape_ascii())))
+    }
+}
+
 impl<'a> Metadata<'a> {
     /// Reads a chunk of metadata.
-    fn read(&mut self, chunk: &Chunk<'a>) -> Result<(), Rejected> {
+    fn read(&mut self, chunk: &Chunk<'a>) {
         let (keyword, text) = match chunk.data.iter().position(|byte| *byte == 0) {
             Some(end) => (&chunk.data[..end], &chunk.data[end + 1..]),
             None => (chunk.data, &[][..]),
         };
         if chunk.name != b"eXIf" && ![EXIF, PROFILE, XMP].contains(&keyword) {
-            return Ok(());
-        }
-        let mut checksum = Crc::new();
-        checksum.update(chunk.name);
-        checksum.update(chunk.data);
-        if checksum.sum() != chunk.checksum {
-            let name = String::from_utf8_lossy(chunk.name);
-            return Err(Rejected::broken("PNG", format!("its {name} chunk is damaged")));
+            return;
         }
         match chunk.name {
             b"eXIf" => self.exif = Some(chunk.data),
@@ -116,7 +129,7 @@ impl<'a> Metadata<'a> {
             b"tEXt" => self.set(keyword, Some(Cow::Borrowed(text))),
             b"zTXt" => self.set(keyword, compressed_text(text)),
             _ => {
-                let Some((text, is_utf8)) = international_text(text) else { return Ok(()) };
+                let Some((text, is_utf8)) = international_text(text) else { return };
                 if keyword == XMP {
                     self.international_xmp = Some(text.clone());
                 }
@@ -126,7 +139,6 @@ impl<'a> Metadata<'a> {
                 }
             }
         }
-        Ok(())
     }
 
     fn set(&mut self, keyword: &[u8], text: Option<Cow<'a, [u8]>>) {

@@ -54,6 +54,9 @@ impl<'a, 'l> Chunk<'a, 'l> {
         }
         self.source.fill(&mut self.raw)?;
         self.undo_prediction();
+        if layout.premultiplied && layout.bits > 8 {
+            return self.next_divided(out);
+        }
         let samples = if layout.planar { 1 } else { layout.samples };
         let stored = &self.raw[..];
         // The float predictor stores the bytes of a sample in big-endian order.
@@ -78,13 +81,7 @@ impl<'a, 'l> Chunk<'a, 'l> {
                 let read = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
                 spread(&|at| Ok(read(stored[at]).byte()))
             }
-            // Two samples in three bytes, the highest bits first in both byte orders.
-            (12, _) => spread(&|at| {
-                let first = at * 3 / 2;
-                let pair = u16::from_be_bytes([stored[first], stored[first + 1]]);
-                let sample = if at.is_multiple_of(2) { pair >> 4 } else { pair & 0xFFF };
-                Ok(((u32::from(sample) * 255 + 2047) / 4095) as u8)
-            }),
+            (12, _) => spread(&|at| Ok(((u32::from(twelve_bits(stored, at)) * 255 + 2047) / 4095) as u8)),
             (32, _) => {
                 let stored = stored.as_chunks::<4>().0;
                 let read = if big_endian { f32::from_be_bytes } else { f32::from_le_bytes };
@@ -103,6 +100,43 @@ impl<'a, 'l> Chunk<'a, 'l> {
                     let shift = 8 - bits * (at % per_byte + 1);
                     Ok(((u16::from(stored[at / per_byte] >> shift) & most) * scale) as u8)
                 })
+            }
+        }
+    }
+
+    /// Writes colours that were multiplied by alpha, and 255 instead of alpha. Samples of more than 8 bits are divided
+    /// before they are rounded; afterwards, the colours of nearly transparent pixels would be far from right.
+    fn next_divided(&self, out: &mut [u8]) -> Result<(), Rejected> {
+        let (samples, colours) = (self.layout.samples, self.layout.kept - 1);
+        for (pixel, out) in out.chunks_exact_mut(colours + 1).enumerate() {
+            let alpha = self.sample(pixel * samples + colours)?;
+            for (sample, out) in out[..colours].iter_mut().enumerate() {
+                let value = self.sample(pixel * samples + sample)?;
+                // The cast saturates. Transparent pixels are black, as in 8 bits.
+                *out = if alpha > 0.0 { (value / alpha * 255.0 + 0.5) as u8 } else { 0 };
+            }
+            out[colours] = 255;
+        }
+        Ok(())
+    }
+
+    /// A sample of more than 8 bits, from 0 to 1.
+    fn sample(&self, at: usize) -> Result<f64, Rejected> {
+        let (stored, layout) = (&self.raw[..], self.layout);
+        let big_endian = layout.big_endian || layout.predictor == Predictor::Float;
+        match layout.bits {
+            12 => Ok(f64::from(twelve_bits(stored, at)) / 4095.0),
+            16 => {
+                let read = if big_endian { u16::from_be_bytes } else { u16::from_le_bytes };
+                Ok(f64::from(read(stored.as_chunks().0[at])) / 65535.0)
+            }
+            32 => {
+                let read = if big_endian { f32::from_be_bytes } else { f32::from_le_bytes };
+                in_range(f64::from(read(stored.as_chunks().0[at])))
+            }
+            _ => {
+                let read = if big_endian { f64::from_be_bytes } else { f64::from_le_bytes };
+                in_range(read(stored.as_chunks().0[at]))
             }
         }
     }
@@ -193,14 +227,26 @@ fn add_left<T: Copy, const N: usize>(
     }
 }
 
+/// A sample of 12 bits. Two are stored in three bytes, the highest bits first in both byte orders.
+fn twelve_bits(stored: &[u8], at: usize) -> u16 {
+    let first = at * 3 / 2;
+    let pair = u16::from_be_bytes([stored[first], stored[first + 1]]);
+    if at.is_multiple_of(2) { pair >> 4 } else { pair & 0xFFF }
+}
+
 /// Half a level of 8 bits: samples outside of 0 to 1 by no more than this are rounding errors of the writer.
 const TOLERANCE: f64 = 0.5 / 255.0;
 
-/// Converts a floating-point sample. The usual range is 0 to 1; a guess at any other range could be wrong.
+/// Converts a floating-point sample.
 fn unit(value: f64) -> Result<u8, Rejected> {
+    // The cast saturates.
+    in_range(value).map(|value| (value * 255.0 + 0.5) as u8)
+}
+
+/// Refuses a floating-point sample outside of the usual range, 0 to 1; a guess at any other range could be wrong.
+fn in_range(value: f64) -> Result<f64, Rejected> {
     if (-TOLERANCE..=1.0 + TOLERANCE).contains(&value) {
-        // The cast saturates.
-        Ok((value * 255.0 + 0.5) as u8)
+        Ok(value)
     } else if value.is_nan() {
         Err(broken("a sample is not a number"))
     } else {

@@ -123,12 +123,13 @@ impl Colours {
     }
 }
 
-/// Divides the colour of each pixel by its alpha, which is its last sample.
+/// Divides the colour of each pixel by its alpha, which is its last sample. As in Pillow, the quotient is rounded down,
+/// and transparent pixels are black.
 fn divide<const N: usize, const C: usize>(samples: &[u8], out: &mut [u8]) {
     for (out, samples) in out.as_chunks_mut::<C>().0.iter_mut().zip(samples.as_chunks::<N>().0) {
         let alpha = u16::from(samples[N - 1]);
         *out = std::array::from_fn(|channel| match alpha {
-            0 => samples[channel],
+            0 => 0,
             _ => (u16::from(samples[channel]) * 255 / alpha).min(255) as u8,
         });
     }

@@ -41,6 +41,13 @@ pub(super) fn decode<L: Lanes>(layout: &Layout<'_>, chunk: &[u8], lines: u32, le
             frame.components, layout.chunk_width
         )));
     }
+    // libtiff refuses it too: nearly always it is YCbCr that is declared as RGB.
+    if samples == 3 && !layout.jpeg_ycbcr && frame.subsampled {
+        return Err(super::unsupported(
+            "JPEG with 3 components that are not converted, and subsampling",
+            "JPEG without subsampling, and subsampled JPEG that is declared as YCbCr",
+        ));
+    }
     if samples == 4 { four_samples::<L>(&image, left) } else { other::<L>(&frame, &image, left) }
 }
 
@@ -90,6 +97,8 @@ struct Frame {
     width: u16,
     height: u16,
     components: u8,
+    /// True if the sampling factors of a component are not 1 x 1.
+    subsampled: bool,
 }
 
 /// Appends the segments and the coded data of a JPEG image, but not its markers SOI and EOI, and not its
@@ -111,12 +120,14 @@ fn append(from: &[u8], image: &mut Vec<u8>) -> Result<Option<Frame>, Rejected> {
                 let segment = rest.get(..length).ok_or_else(|| broken("a JPEG segment is too short"))?;
                 if matches!(marker, 0xC0..=0xCF)
                     && !matches!(marker, 0xC4 | 0xC8 | 0xCC)
-                    && let [_, _, _, _, _, y1, y0, x1, x0, components, ..] = *segment
+                    && let [_, _, _, _, _, y1, y0, x1, x0, components, ref factors @ ..] = *segment
                 {
                     frame = Some(Frame {
                         width: u16::from_be_bytes([x1, x0]),
                         height: u16::from_be_bytes([y1, y0]),
                         components,
+                        // An identifier, the factors and a table for each component.
+                        subsampled: factors.chunks(3).any(|it| it.get(1).is_some_and(|factors| *factors != 0x11)),
                     });
                 }
                 if !matches!(marker, 0xE0..=0xEF | 0xFE) {

@@ -114,6 +114,13 @@ impl<'a> Layout<'a> {
             other => return Err(broken(format!("PlanarConfiguration {other} does not exist"))),
         };
 
+        if premultiplied && planar && bits > 8 {
+            return Err(unsupported(
+                &format!("{name} multiplied by alpha, with samples of {bits} bits in separate planes"),
+                "colours multiplied by alpha in one plane, and in separate planes with 8 bits",
+            ));
+        }
+
         let jpeg = compression == Compression::Jpeg;
         let (mut shared, mut assumed, mut jpeg_ycbcr) = ((1, 1), false, false);
         if let Colours::YCbCr(_) = colours {

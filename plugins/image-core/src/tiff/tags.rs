@@ -165,7 +165,16 @@ pub(super) fn check_bits(colours: &Colours, name: &str, bits: u32, float: bool) 
 /// Checks the samples that a pixel has in addition to its colour. Without the tag ExtraSamples their meaning is
 /// unknown, and the colours may differ from those that the file declares.
 pub(super) fn check_more_samples(tags: &Directory<'_>, more: usize, name: &str, rgb: bool) -> Result<(), Rejected> {
-    let declared = tags.find(338)?.map_or(0, |values| values.count);
+    let values = tags.find(338)?;
+    let declared = values.map_or(0, |values| values.count);
+    for index in 1..declared.min(more) {
+        if values.is_some_and(|values| values.integer(index) == Ok(1)) {
+            return Err(unsupported(
+                "colours multiplied by an alpha that is not the first additional sample",
+                "alpha in the first additional sample",
+            ));
+        }
+    }
     // Many writers of RGB and alpha forget the tag; Pillow reads these files, too.
     if declared == more || declared == 0 && more == 1 && rgb {
         return Ok(());

@@ -43,6 +43,23 @@ impl Infer for Echo {
                 inputs[0].1 = tensor::from_f32(&[1], &[0.0]);
                 Ok(inputs)
             }
+            Some("short") => {
+                let (shape, ty, mut data) = (inputs[0].1.dimensions(), inputs[0].1.ty(), inputs[0].1.data());
+                data.pop();
+                inputs[0].1 = Tensor::new(&shape, ty, &data);
+                Ok(inputs)
+            }
+            Some("twice") => {
+                let name = inputs[0].0.clone();
+                inputs.push((name, tensor::from_f32(&[1], &[7.0])));
+                Ok(inputs)
+            }
+            Some("drop") => {
+                inputs.clear();
+                Ok(inputs)
+            }
+            Some("blank") => Err(Failure::InvalidInput(" ".to_owned())),
+            Some("control") => Err(Failure::InvalidInput("\u{1}".repeat(4_000))),
             Some("nan") => {
                 inputs[0].1 = filled(&inputs[0].1, f32::NAN);
                 Ok(inputs)

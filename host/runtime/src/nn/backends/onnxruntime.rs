@@ -12,7 +12,7 @@ mod session;
 mod settings;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -169,6 +169,7 @@ impl Backend for OnnxRuntime {
                     kind: String::new(),
                     vendor: String::new(),
                     library: None,
+                    details: BTreeMap::new(),
                 });
             }
         }
@@ -229,7 +230,7 @@ fn signature(outlet: &Outlet, declared: &HashMap<String, Option<DeclaredShape>>)
     let Some(known) = element_type(*ty) else {
         return Err(LoadError(format!(
             "`{}` has the element type {ty}, which the host does not support; export the model with this input or output as \
-             float16, bfloat16, float, double, bool, or int8 to int64 or uint8 to uint64",
+             float16, bfloat16, float, double, bool, string, or int8 to int64 or uint8 to uint64",
             outlet.name()
         )));
     };

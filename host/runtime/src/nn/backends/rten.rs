@@ -1,5 +1,6 @@
 //! The embedded backend: [rten](https://docs.rs/rten), pure Rust, nothing to install.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use half::f16;
@@ -103,6 +104,7 @@ impl Backend for Rten {
             kind: "CPU".to_owned(),
             vendor: String::new(),
             library: None,
+            details: BTreeMap::new(),
         }]
     }
 }

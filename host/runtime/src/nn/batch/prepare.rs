@@ -101,7 +101,7 @@ pub fn prepare_sizes(model: &dyn Model, sizes: &BatchSizes) -> Result<RunCost, P
         "batch sizes {} are prepared; the first run of a size took up to {first:.1?}, the next one up to {again:.1?}",
         list.join(", ")
     );
-    warn_of_new_shapes(model);
+    warn_of_new_shapes(model, true, Some((first, again)));
     Ok(cost)
 }
 
@@ -111,20 +111,21 @@ pub(in crate::nn) fn prepare_single(model: &dyn Model) {
     if !model.properties().pays_for_new_shapes {
         return;
     }
-    warn_of_new_shapes(model);
-    if let Some(input) = input_with_new_shapes(model, false).filter(|input| !has_other_dynamic_dimensions(input)) {
-        tracing::warn!(
-            "input `{}` takes any number of rows, and the model has no `max_batch`. The device prepares itself again for \
-             every new number of rows that a caller sends, which may take seconds: set `max_batch`, and prepared sizes \
-             are used",
-            input.name
-        );
-    }
-    let Some(inputs) = single_run(model.inputs()) else { return };
+    let Some(inputs) = single_run(model.inputs()) else { return warn_of_new_shapes(model, false, None) };
     let started = Instant::now();
-    match warm(model, &inputs) {
-        Ok(()) => tracing::info!("the model is prepared for runs of one row, in {:.1?}", started.elapsed()),
-        Err(error) => tracing::warn!("the model could not be prepared, so its first run may be slow: {error}"),
+    let warmed = warm(model, &inputs);
+    let first = started.elapsed();
+    match warmed {
+        Ok(()) => {
+            let started = Instant::now();
+            let again = run(model, &inputs).is_ok().then(|| started.elapsed());
+            tracing::info!("the model is prepared for runs of one row, in {first:.1?}");
+            warn_of_new_shapes(model, false, again.map(|again| (first, again)));
+        }
+        Err(error) => {
+            tracing::warn!("the model could not be prepared, so its first run may be slow: {error}");
+            warn_of_new_shapes(model, false, None);
+        }
     }
 }
 
@@ -158,17 +159,72 @@ pub(in crate::nn) fn input_with_new_shapes(model: &dyn Model, has_batches: bool)
     inputs.clone().find(|input| has_other_dynamic_dimensions(input)).or_else(|| inputs.find(has_any_rows))
 }
 
-fn warn_of_new_shapes(model: &dyn Model) {
-    if let Some(input) = input_with_new_shapes(model, true) {
-        tracing::warn!(
-            "input `{}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, \
-             while it serves requests, which may take seconds: export the model with fixed sizes, or send few \
-             different shapes",
-            input.name
-        );
+fn warn_of_new_shapes(model: &dyn Model, has_batches: bool, measured: Option<(Duration, Duration)>) {
+    if let Some(warning) = new_shapes_warning(model, has_batches, measured) {
+        tracing::warn!("{warning}");
     }
+}
+
+/// What new shapes cost, if callers can send them. `measured` are the times of the first run of a shape and of the next one.
+fn new_shapes_warning(model: &dyn Model, has_batches: bool, measured: Option<(Duration, Duration)>) -> Option<String> {
+    let input = input_with_new_shapes(model, has_batches)?;
+    let cost = match measured {
+        Some((first, again)) => format!("its first run with a shape took up to {first:.1?}, the next one {again:.1?}"),
+        None => "which may take seconds".to_owned(),
+    };
+    let name = &input.name;
+    Some(match has_other_dynamic_dimensions(input) {
+        true => format!(
+            "input `{name}` has dynamic dimensions besides the rows. The device prepares itself again for every new shape, \
+             while it serves requests ({cost}): export the model with fixed sizes, or send few different shapes"
+        ),
+        false => format!(
+            "input `{name}` takes any number of rows, and the model has no `max_batch`. The device prepares itself again for \
+             every new number of rows that a caller sends ({cost}): set `max_batch`, and prepared sizes are used"
+        ),
+    })
 }
 
 fn warm(model: &dyn Model, inputs: &[Tensor]) -> Result<(), RunError> {
     catch_unwind(AssertUnwindSafe(|| model.warm(inputs))).unwrap_or(Err(RunError::Panicked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::model::ModelProperties;
+    use crate::tensor::TensorType;
+
+    struct Of(ModelProperties);
+
+    impl Model for Of {
+        fn properties(&self) -> &ModelProperties {
+            &self.0
+        }
+
+        fn run(&self, _inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn new_shapes_are_named_with_what_they_cost() {
+        let warning = |shape: &[Option<u32>], pays: bool, has_batches: bool, measured| {
+            let input = Signature { name: "x".into(), types: vec![TensorType::Fp32], shape: Some(shape.to_vec()) };
+            let properties = ModelProperties::on_cpu(vec![input], Vec::new(), 1);
+            let model = Of(ModelProperties { pays_for_new_shapes: pays, ..properties });
+            new_shapes_warning(&model, has_batches, measured).unwrap_or_default()
+        };
+        let (any, fixed) = ([None, Some(3), None, None], [None, Some(3), Some(8), Some(8)]);
+        let measured = Some((Duration::from_millis(1_500), Duration::from_millis(20)));
+        let text = warning(&any, true, true, measured);
+        assert!(text.contains("`x` has dynamic dimensions besides the rows"), "{text}");
+        assert!(text.contains("took up to 1.5s, the next one 20.0ms"), "{text}");
+        assert!(warning(&any, true, false, None).contains("(which may take seconds)"));
+        assert!(warning(&fixed, true, false, None).contains("takes any number of rows"));
+        // Nothing to say where rows are padded, where shapes are fixed, and on the CPU.
+        assert_eq!(warning(&fixed, true, true, measured), "");
+        assert_eq!(warning(&[Some(1), Some(3)], true, false, None), "");
+        assert_eq!(warning(&any, false, false, None), "");
+    }
 }

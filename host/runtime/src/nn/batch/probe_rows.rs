@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use super::rows_touch::RowsTouch;
 use crate::nn::error::RunError;
 use crate::nn::model::{Model, Signature};
-use crate::tensor::{Tensor, TensorType, Tensors};
+use crate::tensor::{Tensor, TensorType, Tensors, join_strings};
 
 /// Sizes that are tried for dynamic dimensions other than the batch axis, until the model runs: usual sizes of images, then
 /// small ones.
@@ -60,7 +60,7 @@ pub(super) fn batch(inputs: &[Signature], size: u32, rows: &[u32]) -> Vec<Tensor
             };
             let elements: u32 = others.iter().product();
             let ty = input.types.first().copied().unwrap_or(TensorType::Fp32);
-            let mut data = Vec::with_capacity(rows.len() * elements as usize * ty.size());
+            let mut data = Vec::with_capacity(rows.len() * elements as usize * ty.size().unwrap_or(8));
             for &row in rows {
                 let mut random = Random::for_row(row, index);
                 (0..elements).for_each(|element| value(&mut data, ty, row, element, random.next()));
@@ -119,6 +119,7 @@ fn value(data: &mut Vec<u8>, ty: TensorType, row: u32, element: u32, uniform: f3
         TensorType::U32 => data.extend(integer.max(0).to_le_bytes()),
         TensorType::I64 => data.extend(i64::from(integer).to_le_bytes()),
         TensorType::U64 => data.extend(i64::from(integer.max(0)).to_le_bytes()),
+        TensorType::Bytes => data.extend(join_strings(&[integer.to_string()]).unwrap_or_default()),
     }
 }
 

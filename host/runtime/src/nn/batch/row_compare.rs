@@ -145,7 +145,7 @@ mod tests {
     /// The error for one row with two elements, of which the second is `b` alone and `a` in the batch.
     fn compared(ty: TensorType, a: &[u8], b: &[u8]) -> Option<String> {
         let tensor = |last: &[u8]| {
-            let data = [vec![0; ty.size()], last.to_vec()].concat();
+            let data = [vec![0; ty.size().expect("fixed")], last.to_vec()].concat();
             vec![("y".to_owned(), Tensor::new(vec![1, 2], ty, data))]
         };
         let refused = |how| compare(&tensor(b), &tensor(a), 0, 1, how).err().map(|error| error.to_string());
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn integers_and_booleans_must_be_equal() {
-        let of = |ty: TensorType, number: i64| number.to_le_bytes()[..ty.size()].to_vec();
+        let of = |ty: TensorType, number: i64| number.to_le_bytes()[..ty.size().expect("fixed")].to_vec();
         for (ty, number) in [
             (TensorType::Bool, 0),
             (TensorType::U8, 254),

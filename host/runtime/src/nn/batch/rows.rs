@@ -2,16 +2,19 @@
 
 use crate::nn::error::RunError;
 use crate::nn::model::Signature;
-use crate::tensor::{Tensor, Tensors};
+use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// Checks that the first dimension of every input and output is dynamic, so that runs can be batched.
 ///
 /// # Errors
-/// If an input or output has no batch axis.
+/// If an input or output has no batch axis, or has strings: rows of strings have different sizes.
 pub fn check_batch_axis(inputs: &[Signature], outputs: &[Signature]) -> Result<(), NoBatchAxis> {
     for (what, signature) in inputs.iter().map(|input| ("input", input)).chain(outputs.iter().map(|o| ("output", o))) {
-        let Some(shape) = &signature.shape else { continue };
         let name = signature.name.clone();
+        if signature.types.contains(&TensorType::Bytes) {
+            return Err(NoBatchAxis::Strings { what, name });
+        }
+        let Some(shape) = &signature.shape else { continue };
         match shape.first() {
             Some(None) => {}
             Some(&Some(size)) => return Err(NoBatchAxis::Fixed { what, name, size }),
@@ -36,6 +39,14 @@ pub enum NoBatchAxis {
         name: String,
         /// The size of the first dimension.
         size: u32,
+    },
+    /// It has strings.
+    #[error("{what} `{name}` has strings, and runs with strings cannot be batched: remove `max_batch`")]
+    Strings {
+        /// `input` or `output`.
+        what: &'static str,
+        /// Its name.
+        name: String,
     },
     /// It has no dimensions.
     #[error("{what} `{name}` is a scalar and has no batch axis: remove `max_batch`")]
@@ -121,7 +132,6 @@ pub(super) fn concatenate(mut parts: Vec<(u32, Tensors)>) -> Result<Tensors, Run
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::TensorType;
 
     #[test]
     fn a_fixed_batch_axis_is_rejected_by_name() {
@@ -135,6 +145,9 @@ mod tests {
         let refused = fixed.expect_err("fixed").to_string();
         assert!(refused.starts_with("output `x` has a first dimension of fixed size 1"), "{refused}");
         assert!(check_batch_axis(&[signature(&[])], &[]).expect_err("a scalar").to_string().contains("scalar"));
+        let strings = Signature { types: vec![TensorType::Bytes], ..signature(&[None]) };
+        let refused = check_batch_axis(&[], &[strings]).expect_err("strings").to_string();
+        assert!(refused.starts_with("output `x` has strings"), "{refused}");
     }
 
     #[test]

@@ -54,9 +54,9 @@ impl Estimates {
     }
 }
 
-/// The integers of a small input; `None` for a large one, and for other numbers. Those above the maximum of I64 are no sizes.
+/// The integers of a small input; `None` for a large one, for other numbers, and for strings. Those above the maximum of I64 are no sizes.
 pub(super) fn integers(tensor: &Tensor) -> Option<Vec<i64>> {
-    if tensor.data.len() > MOST_INTEGERS * tensor.ty.size() {
+    if tensor.ty.size().is_none_or(|size| tensor.data.len() > MOST_INTEGERS * size) {
         return None;
     }
     let elements = Elements::of(tensor);

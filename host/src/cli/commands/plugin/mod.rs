@@ -3,6 +3,7 @@
 mod build;
 mod fleet;
 mod language;
+mod member;
 mod name;
 mod new;
 mod registry;
@@ -10,6 +11,7 @@ mod remote;
 mod requests;
 mod sdk;
 mod skew;
+mod take_back;
 mod template;
 
 use std::process::ExitCode;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytesize::ByteSize;
 use clap::Args;
 use plimsoll_runtime::identity::{check_plugin_name, check_version, digest};
 use plimsoll_runtime::text::printable;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use super::fleet::{self, Change};
 use super::requests::{MAX_TEXT, send_to};
 use super::skew::skew;
-use crate::base::telemetry::print_line;
+use crate::base::telemetry::{clear_status, print_line, show_status};
 use crate::cli::administration::Administration;
 use crate::cli::error::Error;
 use crate::cli::output::out;
@@ -118,14 +119,19 @@ impl Deploy {
         let digest = digest(&bytes);
         let path = format!("/v1/plugins/{name}?sha256={digest}{version}");
         let servers = self.server.clients(None).await?;
+        let size = ByteSize(bytes.len() as u64).display().iec();
+        let targets = if servers.len() == 1 { "the server compiles and tries" } else { "the servers compile and try" };
+        show_status(&format!("uploading {name} ({size}); {targets} it …"));
         if let [server] = servers.as_slice() {
             let answer = send_to(server, Method::PUT, &path, bytes).await?;
+            clear_status();
             self.print(name, &answer);
             return Ok(());
         }
         let change = Change { plugin: name.to_owned(), method: Method::PUT, path, body: bytes, digest };
         let members = fleet::members(servers, name).await?;
         let answers = fleet::change_all(&members, &change).await?;
+        clear_status();
         for (member, answer) in members.iter().zip(&answers) {
             out!("{}:", printable(member.server.name(), MAX_TEXT));
             self.print(name, answer);

@@ -19,9 +19,16 @@ pub(super) async fn send_to(server: &Administrated, method: Method, path: &str, 
 /// The JSON of a reply.
 ///
 /// # Errors
-/// The message of the server, if it refused the request.
+/// The message of the server, if it refused the request. [`Error::NoReply`] if a proxy replied that it has no reply of the
+/// server, which may have got the request.
 pub(super) fn json_of(server: &Administrated, path: &str, Reply { status, text }: &Reply) -> Result<Value, Error> {
-    let answer: Value = serde_json::from_str(text).map_err(|_| {
+    let answer: Result<Value, _> = serde_json::from_str(text);
+    // An error of the server itself has a code.
+    if status.is_server_error() && !answer.as_ref().is_ok_and(|answer| answer["code"].is_string()) {
+        let message = format!("{} replied with {status}, which is not a reply of plimsoll", server.shown(path));
+        return Err(Error::NoReply(format!("{message}: perhaps a proxy did not wait for it")));
+    }
+    let answer = answer.map_err(|_| {
         Error::Failed(format!("{} replied with {status} and without JSON; check --server", server.shown(path)))
     })?;
     if !status.is_success() {

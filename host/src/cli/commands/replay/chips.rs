@@ -6,7 +6,8 @@ use plimsoll_runtime::comparison::{Comparison, Figures};
 use plimsoll_runtime::stage::{Request, RunLog, StageError};
 use plimsoll_runtime::tensor::Tensors;
 
-use super::ReplayError;
+use super::{ReplayError, show_progress};
+use crate::base::telemetry;
 use crate::cli::output::out;
 use crate::cli::table;
 use crate::deploy::ServedPipeline;
@@ -20,7 +21,8 @@ use crate::serve::App;
 pub(super) async fn compare(app: &App, dir: &Path, names: &[String], chips: &[String]) -> Vec<String> {
     let mut rows = Vec::new();
     let mut failures = Vec::new();
-    for name in names {
+    for (at, name) in names.iter().enumerate() {
+        show_progress(at, names.len());
         match compare_recording(app, dir, name, chips).await {
             Ok(of_recording) => rows.extend(of_recording),
             Err(error) => failures.push(format!("recording {name} cannot be run: {error}")),
@@ -44,6 +46,7 @@ pub(super) async fn compare(app: &App, dir: &Path, names: &[String], chips: &[St
 }
 
 fn print<const N: usize>(first: [&str; N], figures: [&str; 5], rows: &[Vec<String>], texts: usize) {
+    telemetry::clear_status();
     let header: Vec<_> = first.into_iter().chain(figures).collect();
     for line in table::lines(&header, rows, texts) {
         out!("{line}");

@@ -7,7 +7,8 @@ use plimsoll_runtime::pipeline::{Graph, StepInput};
 use plimsoll_runtime::stage::{Bundle, Request, RunLog, StageError};
 use plimsoll_runtime::text::listed;
 
-use super::ReplayError;
+use super::{ReplayError, show_progress};
+use crate::base::telemetry;
 use crate::cli::output::out;
 use crate::cli::table;
 use crate::deploy::ServedPipeline;
@@ -19,12 +20,14 @@ use crate::serve::App;
 pub(super) async fn run(app: &App, dir: &Path, names: &[String], chip: Option<&String>, step: &str) -> Vec<String> {
     let mut rows = Vec::new();
     let mut failures = Vec::new();
-    for name in names {
+    for (at, name) in names.iter().enumerate() {
+        show_progress(at, names.len());
         match run_recording(app, dir, name, chip, step).await {
             Ok(of_recording) => rows.extend(of_recording),
             Err(error) => failures.push(format!("recording {name} cannot be run: {error}")),
         }
     }
+    telemetry::clear_status();
     let header = ["recording", "step", "item", "plugin", "outcome", "input", "initial", "high water", "ms"];
     for line in table::lines(&header, &rows, 6) {
         out!("{line}");

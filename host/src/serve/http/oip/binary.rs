@@ -32,7 +32,11 @@ const BINARY_OUTPUT: &str = "binary_data_output";
 
 /// Returns the length of the JSON at the start of the body, in bytes, or `None` if the whole body is JSON.
 pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
-    let Some(value) = headers.get(HEADER_LENGTH) else { return Ok(None) };
+    let mut values = headers.get_all(HEADER_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(ServeError::invalid(format!("`{HEADER_LENGTH}` is given twice; send it once")));
+    }
     let length = value.to_str().ok().and_then(|text| number(text.trim()));
     let wrong = || {
         let given = shortened(&String::from_utf8_lossy(value.as_bytes()));
@@ -61,18 +65,22 @@ impl From<ServeError> for ReadError {
 
 /// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
 /// `reserved` grows by the memory of the tensors and parameters before they are read. Afterwards it has the memory that
-/// the request still takes.
+/// the request still takes: also that of the strings that are copied for a stage, if the `part` of the model takes tensors.
+/// the request still takes. `id` becomes the id of the request as soon as it is known, also if the request is refused.
 pub(super) fn read(
     mut body: Bytes,
     header: Option<usize>,
     limit: u64,
+    part: ModelPart,
     reserved: &mut BodyBytes,
+    id: &mut Option<String>,
 ) -> Result<Request, ReadError> {
     let received = body.len() as u64;
     let tail = header.map_or_else(Bytes::new, |length| body.split_off(length));
     let Object(wire) = serde_json::from_slice::<Object<WireRequest<'_>>>(&body)
         .map_err(|error| ServeError::invalid(format!("the body is not a valid inference request in JSON: {error}")))?;
-    let memory = memory_of(&wire, &tail);
+    id.clone_from(&wire.id);
+    let memory = memory_of(&wire, &tail) + memory_of_copies(&wire, &tail, part);
     let all = received.saturating_add(memory);
     if reserved.try_grow(all).is_err() {
         return Err(ReadError::NeedsMemory(all));
@@ -119,6 +127,21 @@ fn memory_of(wire: &WireRequest<'_>, tail: &Bytes) -> u64 {
         outputs.map(|Object(wanted)| PART + wanted.name.len() as u64 + memory_of_parameters(wanted.parameters));
     let id = wire.id.as_deref().map_or(0, str::len) as u64;
     inputs.chain(outputs).sum::<u64>() + id + memory_of_parameters(wire.parameters)
+}
+
+/// Maximum bytes of the copies of strings for a stage. A pipeline takes strings as bodies, which share the memory of the
+/// request.
+fn memory_of_copies(wire: &WireRequest<'_>, tail: &Bytes, part: ModelPart) -> u64 {
+    let strings = wire.inputs.0.iter().filter(|Object(input)| input.datatype == Datatype::Bytes.as_str());
+    match part {
+        ModelPart::Whole => 0,
+        ModelPart::Infer if strings.clone().next().is_none() => 0,
+        // An empty string has three characters in JSON and four bytes as an element.
+        ModelPart::Infer => {
+            tail.len() as u64
+                + strings.map(|Object(input)| input.data.map_or(0, |it| 2 * it.get().len() as u64)).sum::<u64>()
+        }
+    }
 }
 
 /// Reads the inputs of a request, in order. Each takes its bytes from the start of the rest of the binary part.
@@ -209,6 +232,11 @@ fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
         )));
     };
     let datatype = Datatype::from_nn(*ty);
+    if datatype == Datatype::Bytes {
+        return Err(ServeError::invalid(format!(
+            "the input of model `{name}` has strings; send JSON, or JSON with `{SIZE}`"
+        )));
+    }
     let fixed: u64 = shape.iter().flatten().map(|size| u64::from(*size)).product();
     let row = fixed * datatype.size().unwrap_or(1);
     let free = shape.iter().filter(|size| size.is_none()).count();

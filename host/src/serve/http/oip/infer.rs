@@ -22,7 +22,7 @@ use crate::serve::http::encoding::{self, Encoding};
 use crate::serve::http::parameters::Parameters;
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
-use crate::serve::oip::model::Model;
+use crate::serve::oip::model::{Model, ModelPart};
 use crate::serve::oip::request::{self, Request};
 use crate::serve::{App, blocking};
 
@@ -92,39 +92,45 @@ async fn read(
     let body =
         encoding::unpack(headers, body, &Limits::for_request(app, Some(call.record.deadline())), &mut budget).await?;
     let limit = app.server.max_body.as_u64();
-    let request = match binary::header_length(headers, &body) {
-        Ok(Some(0)) => binary::raw(body, call.model()),
-        Ok(header) => {
-            let (request, reserved) = read_tensors(body, header, limit, budget).await?;
+    let request = match binary::header_length(headers, &body)? {
+        Some(0) => binary::raw(body, call.model())?,
+        header => {
+            let (part, mut id) = (call.model().part, None);
+            let read = read_tensors(body, header, limit, part, budget, &mut id).await;
+            // The id in the body is used unless a header has one.
+            if !headers.contains_key(REQUEST_ID)
+                && let Some(id) = id.filter(|id| is_usable_id(id))
+            {
+                call.record.id = id;
+            }
+            let (request, reserved) = read?;
             budget = reserved;
-            Ok(request)
+            request
         }
-        Err(error) => Err(error),
-    }?;
-    // The id in the body is used unless a header has one.
-    if !headers.contains_key(REQUEST_ID)
-        && let Some(id) = request.id.as_deref().filter(|id| is_usable_id(id))
-    {
-        id.clone_into(&mut call.record.id);
-    }
+    };
     let wants_binary = WantsBinary::read(&request)?;
     Ok((request, wants_binary, budget))
 }
 
 /// Reads the tensors of a body, away from the async workers if it is large. If their memory is not free at once, waits for
-/// it and reads again.
+/// it and reads again. `id` becomes the id in the body, also if the tensors are refused.
 async fn read_tensors(
     body: Bytes,
     header: Option<usize>,
     limit: u64,
+    part: ModelPart,
     mut reserved: BodyBytes,
+    id: &mut Option<String>,
 ) -> Result<(Request, BodyBytes), ServeError> {
     loop {
         let again = body.clone();
-        let read = move || (binary::read(again, header, limit, &mut reserved), reserved);
-        let read = blocking::run(body.len(), read).await;
-        reserved = read.1;
-        match read.0 {
+        let read_body = move || {
+            let mut id = None;
+            (binary::read(again, header, limit, part, &mut reserved, &mut id), reserved, id)
+        };
+        let read;
+        (read, reserved, *id) = blocking::run(body.len(), read_body).await;
+        match read {
             Ok(request) => return Ok((request, reserved)),
             Err(ReadError::Refused(error)) => return Err(error),
             Err(ReadError::NeedsMemory(bytes)) => reserved.grow(bytes).await?,

@@ -3,4 +3,6 @@
 
 pub(super) mod arena;
 pub(super) mod assignment;
+pub(super) mod metadata;
+mod pairs;
 pub(super) mod shared_session;

@@ -7,13 +7,13 @@ use ort::session::RunOptions;
 use super::c_api::arena::arenas;
 use super::c_api::shared_session::SharedSession;
 use super::failures::run_error;
-use super::values::{output, value};
+use super::values::{check_strings, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
-use crate::nn::error::RunError;
+use crate::nn::error::{Misfit, RunError};
 use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
-use crate::tensor::{Tensor, Tensors};
+use crate::tensor::{Tensor, TensorType, Tensors};
 
 /// A model in its sessions.
 pub(super) struct Loaded {
@@ -28,6 +28,10 @@ pub(super) struct Loaded {
 impl Model for Loaded {
     fn properties(&self) -> &ModelProperties {
         &self.properties
+    }
+
+    fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
+        if tensor.ty == TensorType::Bytes { check_strings(tensor) } else { Ok(()) }
     }
 
     /// Each session has its own algorithms, so each is run.

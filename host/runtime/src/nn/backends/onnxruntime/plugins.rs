@@ -10,6 +10,7 @@ use ort::device::Device as OrtDevice;
 use ort::environment::Environment;
 use ort::memory::DeviceType;
 
+use super::c_api::metadata::metadata;
 use crate::nn::chip::{Chip, DeviceDescription};
 
 /// Why a chip of a further library cannot be used.
@@ -146,6 +147,7 @@ pub(super) fn described(device: &OrtDevice<'_>, library: Option<&Path>) -> Devic
         kind: kind(device).to_owned(),
         vendor: device.hardware_device().vendor().unwrap_or_default().to_owned(),
         library: library.map(Path::to_owned),
+        details: metadata(device),
     }
 }
 

@@ -60,7 +60,7 @@ const DEVICE_ID: Option<&str> = Some("device_id");
 providers! {
     "cann" CANN DEVICE_ID, configured::<CANN>;
     "coreml" CoreML None, configured::<CoreML>;
-    "cuda" CUDA DEVICE_ID, configured::<CUDA>;
+    "cuda" CUDA DEVICE_ID, |options| configured::<CUDA>(&with_defaults(options, &CUDA_DEFAULTS));
     "migraphx" MIGraphX DEVICE_ID, migraphx;
     "nvtensorrtrtx" NVRTX DEVICE_ID, configured::<NVRTX>;
     "onednn" OneDNN None, configured::<OneDNN>;
@@ -72,12 +72,30 @@ providers! {
     "xnnpack" XNNPACK None, configured::<XNNPACK>;
 }
 
+/// Options of CUDA for a server, where the library's own defaults are for training and benchmarks:
+/// - `EXHAUSTIVE` tries all algorithms of cuDNN for every new shape of every convolution, which takes seconds in the middle of
+///   requests; `HEURISTIC` asks cuDNN for one.
+/// - `kNextPowerOfTwo` takes up to twice the memory that a model needs, and other models on the GPU cannot use it.
+const CUDA_DEFAULTS: [(&str, &str); 2] =
+    [("cudnn_conv_algo_search", "HEURISTIC"), ("arena_extend_strategy", "kSameAsRequested")];
+
+/// The options, and defaults for those that are not set.
+fn with_defaults(options: &Options, defaults: &[(&str, &str)]) -> Options {
+    let mut all: Options = defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    all.extend(options.clone());
+    all
+}
+
 fn configured<P>(options: &Options) -> Result<ExecutionProviderDispatch, ProviderError>
 where
     P: ArbitrarilyConfigurableExecutionProvider + Default + Into<ExecutionProviderDispatch>,
 {
+    Ok(with_options::<P>(options).into())
+}
+
+fn with_options<P: ArbitrarilyConfigurableExecutionProvider + Default>(options: &Options) -> P {
     let set = |provider: P, (name, value): (&String, &String)| provider.with_arbitrary_config(name, value);
-    Ok(options.iter().fold(P::default(), set).into())
+    options.iter().fold(P::default(), set)
 }
 
 /// The crate configures this provider by a structure, not by text.
@@ -162,6 +180,27 @@ mod tests {
         }
         let unknown = Provider::of("tpu").map(|_| ()).expect_err("unknown").to_string();
         assert!(unknown.contains("no provider `tpu`") && unknown.contains("`qnn`"), "{unknown}");
+    }
+
+    #[test]
+    fn cuda_has_the_options_of_a_server_unless_others_are_set() {
+        let passed = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            // What the crate passes to the library.
+            format!("{:?}", with_options::<CUDA>(&with_defaults(&options, &CUDA_DEFAULTS)).options_mut())
+        };
+        let default = passed(&[("device_id", "1"), ("gpu_mem_limit", "7")]);
+        for (name, value) in CUDA_DEFAULTS.iter().chain(&[("device_id", "1"), ("gpu_mem_limit", "7")]) {
+            assert!(default.contains(name) && default.contains(value), "{default}");
+        }
+        let own = passed(&[("cudnn_conv_algo_search", "EXHAUSTIVE")]);
+        assert!(own.contains("EXHAUSTIVE") && !own.contains("HEURISTIC") && own.contains("kSameAsRequested"), "{own}");
+        let cuda = Provider::of("cuda").expect("known");
+        assert!(cuda.build(Some("0"), &Options::new()).is_ok());
+    }
+
+    #[test]
+    fn options_of_migraphx_are_checked_by_name() {
         let migraphx = Provider::of("migraphx").expect("known");
         let options = |name: &str, value: &str| Options::from([(name.to_owned(), value.to_owned())]);
         assert!(migraphx.build(Some("1"), &options("migraphx_fp16_enable", "true")).is_ok());

@@ -8,8 +8,8 @@ use ort::value::{
     DynValue, PrimitiveTensorElementType, Tensor as OwnedTensor, TensorElementType, TensorRef, ValueType,
 };
 
-use crate::nn::error::RunError;
-use crate::tensor::{Tensor, TensorType};
+use crate::nn::error::{Misfit, RunError};
+use crate::tensor::{Strings, Tensor, TensorType, join_strings};
 
 /// A type of the library whose elements are bytes in row-major order.
 trait Element: PrimitiveTensorElementType + std::fmt::Debug + Clone + 'static {
@@ -104,6 +104,7 @@ pub(super) fn element_type(ty: TensorElementType) -> Option<TensorType> {
         ($($own:ident $library:ident $element:ty,)*) => {
             match ty {
                 $(TensorElementType::$library => Some(TensorType::$own),)*
+                TensorElementType::String => Some(TensorType::Bytes),
                 _ => None,
             }
         };
@@ -126,6 +127,7 @@ pub(super) fn value(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> 
         ($($own:ident $library:ident $element:ty,)*) => {
             match tensor.ty {
                 $(TensorType::$own => view::<$element>(tensor),)*
+                TensorType::Bytes => strings(tensor),
             }
         };
     }
@@ -146,9 +148,35 @@ pub(super) fn output(value: &DynValue) -> Result<Tensor, RunError> {
         ($($own:ident $library:ident $element:ty,)*) => {
             match ty {
                 $(TensorElementType::$library => extract::<$element>(value, TensorType::$own),)*
+                TensorElementType::String => string_output(value),
                 _ => Err(RunError::OutputType(format!("of the type {ty}"))),
             }
         };
     }
     for_each_type!(copies)
+}
+
+/// The library's strings are texts that end with NUL.
+pub(super) fn check_strings(tensor: &Tensor) -> Result<(), Misfit> {
+    let misfit = |(index, reason)| Misfit::Number(format!("string {index} {reason}; a model takes UTF-8 without NUL"));
+    Strings::of(tensor).texts().map(drop).map_err(misfit)
+}
+
+/// A copy of the strings.
+fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
+    let texts =
+        Strings::of(tensor).texts().map_err(|(index, reason)| RunError::backend(format!("string {index} {reason}")))?;
+    let texts: Vec<String> = texts.into_iter().map(str::to_owned).collect();
+    let shape: Vec<usize> = tensor.dimensions.iter().map(|&size| size as usize).collect();
+    Ok(OwnedTensor::from_string_array((shape, texts.as_slice())).map_err(RunError::backend)?.into())
+}
+
+/// A copy of an output with strings.
+fn string_output(value: &DynValue) -> Result<Tensor, RunError> {
+    let (shape, texts) = value
+        .try_extract_strings()
+        .map_err(|error| RunError::OutputType(format!("strings that cannot be read ({error})")))?;
+    let dimensions = shape.iter().map(|&size| size as u32).collect();
+    let bytes = join_strings(&texts).ok_or_else(|| RunError::OutputType("a string above 4 GiB".to_owned()))?;
+    Ok(Tensor::new(dimensions, TensorType::Bytes, bytes))
 }

@@ -111,7 +111,7 @@ fn an_output_that_does_not_have_one_row_for_each_row_is_named() {
         (|_| Vec::new(), "the shape [] for 1 rows"),
         (|rows| vec![2 * rows], "the shape [2] for 1 rows"),
         (|rows| vec![rows, rows], "the shape [2, 2] for 2 rows"),
-        (|rows| if rows == 1 { vec![1, 2] } else { vec![2, rows] }, "for 3 rows"),
+        (|rows| if rows == 1 { vec![1, 2] } else { vec![2, rows] }, "the shape [2, 4] for 4 rows"),
     ];
     for (shape, words) in shapes {
         let model = TestModel::new(move |inputs, _| {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use plimsoll_runtime::kind::StageKind;
 
 use super::language::Language;
+use crate::config::{Config, SCHEMA_FILE};
 
 /// The folder in a new plugin that contains the copy of the SDK.
 pub(super) const COPY: &str = "plimsoll";
@@ -72,6 +73,7 @@ impl Plugin<'_> {
         ];
         words.extend(parts.words);
         words.extend([
+            ("schema_line", Config::schema_line()),
             ("name", self.name.to_owned()),
             ("library", self.name.replace('-', "_")),
             ("kind", self.kind.as_str().to_owned()),
@@ -93,7 +95,8 @@ impl Plugin<'_> {
             [("README.md", readme.as_str()), ("plimsoll.toml", config), (".gitignore", template!("gitignore"))];
         let texts = common.into_iter().chain(parts.sources);
         let texts = texts.map(|(path, text)| (PathBuf::from(path), filled(text, &words).into_bytes()));
-        texts.chain(parts.copied).chain([(PathBuf::from(sample.path), sample.bytes)]).collect()
+        let schema = (PathBuf::from(SCHEMA_FILE), format!("{:#}\n", Config::schema()).into_bytes());
+        texts.chain(parts.copied).chain([(PathBuf::from(sample.path), sample.bytes), schema]).collect()
     }
 }
 

@@ -1,13 +1,13 @@
 //! The memory that a session holds: statistics of ONNX Runtime's allocators (API 23).
 
-use std::collections::HashMap;
-use std::ffi::{CStr, c_char};
+use std::collections::BTreeMap;
 use std::ptr;
 
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::Session;
 use ort::{AsPointer, Error, sys};
 
+use super::pairs::copied;
 use crate::nn::memory::ArenaSizes;
 
 /// The statistic with the bytes that an arena has taken from its device.
@@ -91,29 +91,8 @@ fn total(session: &Session, place: *const sys::OrtMemoryInfo) -> Option<u64> {
 }
 
 /// An allocator without statistics has no pairs, and one that is not an arena may have others.
-fn total_of(statistics: &HashMap<String, String>) -> Option<u64> {
+fn total_of(statistics: &BTreeMap<String, String>) -> Option<u64> {
     statistics.get(TOTAL)?.parse().ok()
-}
-
-/// A copy of a list of names and values.
-///
-/// # Safety
-/// `pairs` is null, or points to a list of the library that lives during the call.
-#[allow(unsafe_code, reason = "see `places_of_values`")]
-unsafe fn copied(pairs: *const sys::OrtKeyValuePairs) -> Option<HashMap<String, String>> {
-    if pairs.is_null() {
-        return None;
-    }
-    let (mut names, mut values, mut count): (*const *const c_char, *const *const c_char, usize) =
-        (ptr::null(), ptr::null(), 0);
-    // SAFETY: the caller guarantees that the list lives. The function writes two arrays of `count` texts that end with
-    // NUL and belong to the list; they are copied.
-    unsafe {
-        (ort::api().GetKeyValuePairs)(pairs, &mut names, &mut values, &mut count);
-        let text =
-            |texts: *const *const c_char, at: usize| CStr::from_ptr(*texts.add(at)).to_string_lossy().into_owned();
-        Some((0..count).map(|at| (text(names, at), text(values, at))).collect())
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,154 @@
+//! What a canary has counted of one version, in a form that servers exchange and add up.
+
+use hdrhistogram::Histogram;
+use plimsoll_runtime::cap::PAGE;
+use serde::{Deserialize, Serialize};
+
+/// The largest high-water mark that is distinguished, in pages of 64 KiB: 8 GiB. Higher marks count as this one.
+const MAX_PAGES: u64 = 1 << 17;
+
+/// The requests of one version, its failures, and its high-water marks.
+#[derive(Debug, Clone)]
+pub struct CanaryCounts {
+    requests: u64,
+    failures: u64,
+    given_up: u64,
+    /// High-water marks in pages of 64 KiB.
+    marks: Histogram<u64>,
+}
+
+/// The figures of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CanaryFigures {
+    /// Requests that reached the plugin and have ended. Those that were given up are not among them.
+    pub requests: u64,
+    /// Requests of these in which the plugin ended in a trap, a memory limit or a passed deadline.
+    pub failures: u64,
+    /// Requests that their callers gave up while the plugin ran: they disconnected, or their own time-out passed.
+    pub given_up: u64,
+    /// 99th percentile of the plugin's high-water marks in bytes.
+    pub p99: u64,
+}
+
+/// The counts as servers send them to each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentCounts {
+    /// Requests that reached the plugin and have ended.
+    pub requests: u64,
+    /// Requests of these in which the plugin failed.
+    pub failures: u64,
+    /// Requests that were given up while the plugin ran.
+    #[serde(default)]
+    pub given_up: u64,
+    /// High-water marks in pages of 64 KiB, each with the number of requests that had it.
+    pub marks: Vec<(u64, u64)>,
+}
+
+impl Default for CanaryCounts {
+    #[expect(clippy::expect_used, reason = "the bounds are constants that the histogram accepts")]
+    fn default() -> Self {
+        let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
+        Self { requests: 0, failures: 0, given_up: 0, marks }
+    }
+}
+
+impl CanaryCounts {
+    /// Counts a request whose highest mark is `bytes`.
+    pub(super) fn record(&mut self, bytes: u64, is_failure: bool) {
+        self.requests += 1;
+        self.marks.saturating_record(bytes.div_ceil(PAGE));
+        self.failures += u64::from(is_failure);
+    }
+
+    /// Counts a request that was given up while the plugin ran.
+    pub(super) fn record_given_up(&mut self) {
+        self.given_up += 1;
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> CanaryFigures {
+        let p99 = self.marks.value_at_quantile(0.99) * PAGE;
+        CanaryFigures { requests: self.requests, failures: self.failures, given_up: self.given_up, p99 }
+    }
+
+    /// The requests in which the high-water mark of the plugin is larger than `bytes`.
+    pub fn runs_above(&self, bytes: f64) -> u64 {
+        // A mark is a whole number of pages. The histogram joins neighbouring marks, so this one is not counted either.
+        let pages = (bytes / PAGE as f64).min(MAX_PAGES as f64) as u64;
+        self.marks.len() - self.marks.count_between(0, pages)
+    }
+
+    /// Adds the counts of another server.
+    pub fn add(&mut self, other: &SentCounts) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.given_up = self.given_up.saturating_add(other.given_up);
+        for &(pages, count) in &other.marks {
+            self.marks.saturating_record_n(pages, count);
+        }
+    }
+
+    /// The counts for other servers.
+    pub fn sent(&self) -> SentCounts {
+        let marks = self.marks.iter_recorded().map(|mark| (mark.value_iterated_to(), mark.count_at_value())).collect();
+        SentCounts { requests: self.requests, failures: self.failures, given_up: self.given_up, marks }
+    }
+}
+
+impl SentCounts {
+    /// The most requests that are believed.
+    const MOST: u64 = 1 << 50;
+
+    /// Returns true if the counts can be those of a server: each request has one mark, and not more failed than there were.
+    pub fn is_plausible(&self) -> bool {
+        let marks = self.marks.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(*count));
+        self.requests.max(self.given_up) <= Self::MOST && self.failures <= self.requests && marks == Some(self.requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_servers_is_that_of_one_server_with_all_requests() {
+        let (mut one, mut sum) = (CanaryCounts::default(), CanaryCounts::default());
+        for server in 0..3_u64 {
+            let mut counts = CanaryCounts::default();
+            for request in 0..500 {
+                let (bytes, is_failure) = ((server * 997 + request * 31) % 9_000 * PAGE, request % 50 == server);
+                one.record(bytes, is_failure);
+                counts.record(bytes, is_failure);
+            }
+            one.record_given_up();
+            counts.record_given_up();
+            let sent = serde_json::to_string(&counts.sent()).expect("written");
+            let sent: SentCounts = serde_json::from_str(&sent).expect("read");
+            assert!(sent.is_plausible());
+            sum.add(&sent);
+        }
+        assert_eq!(sum.figures(), one.figures());
+        for pages in [0, 1, 100, 4_500, 8_999, 20_000] {
+            let bytes = (pages * PAGE) as f64;
+            assert_eq!(sum.runs_above(bytes), one.runs_above(bytes), "{pages}");
+        }
+        assert_eq!(sum.sent(), one.sent());
+    }
+
+    #[test]
+    fn counts_that_no_server_has_are_not_plausible() {
+        let counts = |requests, failures, marks: &[(u64, u64)]| {
+            let marks = marks.to_vec();
+            SentCounts { requests, failures, given_up: 0, marks }
+        };
+        assert!(counts(3, 1, &[(5, 2), (9, 1)]).is_plausible() && SentCounts::default().is_plausible());
+        for wrong in [
+            counts(3, 4, &[(5, 3)]),
+            counts(3, 1, &[(5, 2)]),
+            counts(3, 1, &[(5, u64::MAX), (6, 4)]),
+            counts(u64::MAX, 0, &[(1, u64::MAX)]),
+        ] {
+            assert!(!wrong.is_plausible(), "{wrong:?}");
+        }
+    }
+}

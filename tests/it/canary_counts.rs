@@ -1,0 +1,77 @@
+//! What counts for a canary: a request once, and not at all if it was not answered.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use plimsoll_tests::{Server, Site, another_version, guest, guests_config, shared_cache, stamped};
+use serde_json::{Value, json};
+
+const RULES: &str = "canary = { share = \"25%\", requests = 40 }";
+
+/// Starts a server with a canary.
+async fn on_canary(site: &Site, mark: u32) -> Server {
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(mark)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    server
+}
+
+/// A figure of the new version and of the old one, together.
+fn both(view: &Value, figure: &str) -> u64 {
+    let of = |side: &str| view["canary"][0][side][figure].as_u64().unwrap_or_else(|| panic!("no canary: {view}"));
+    of("new") + of("old")
+}
+
+/// Otherwise one request of a caller could decide a canary.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_many_images_counts_once() {
+    let site = Site::new(RULES);
+    let server = on_canary(&site, 1).await;
+    let input = json!({ "name": "image", "datatype": "BYTES", "shape": [64], "data": vec!["x"; 64] });
+    for partial in [false, true] {
+        for _ in 0..5 {
+            let reply =
+                server.infer_json("p", &json!({ "parameters": { "partial": partial }, "inputs": [input] })).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+    }
+    let view = server.get("/v1/plugins/stamp").await.json();
+    assert_eq!((both(&view, "requests"), both(&view, "failures")), (10, 0), "{view}");
+}
+
+/// Otherwise a version that hangs would be promoted, and a caller could promote any version without one answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_whose_callers_go_away_are_no_evidence_of_success() {
+    let site = Site::new("");
+    let component = std::fs::read(guest("tester")).expect("built");
+    site.drop_in("tester.wasm", &component);
+    let declared = format!("[plugins.tester]\nfile = {:?}\n", guest("tester"));
+    let table = "[pipelines.p.preprocess]";
+    let guests =
+        guests_config("tester", "").replace(&declared, "").replace(table, &format!("[pipelines.p]\n{RULES}\n{table}"));
+    std::fs::write(&site.config, format!("cache_dir = {:?}\n{guests}", shared_cache())).expect("written");
+    let server = site.serve().await;
+    let put = server.send("PUT", "/v1/plugins/tester?version=2", &[], another_version(&component, 2)).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let path = "/v1/pipelines/p/infer?do=sleep&ms=9000";
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let mut streams = Vec::new();
+        for _ in 0..8 {
+            let mut stream = TcpStream::connect(&address).expect("connected");
+            stream.write_all(head.as_bytes()).expect("sent");
+            streams.push(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(streams);
+        let view = server.get("/v1/plugins/tester").await.json();
+        assert_eq!(both(&view, "requests"), 0, "{view}");
+        if both(&view, "given_up") >= 8 {
+            break;
+        }
+        assert!(Instant::now() < until, "{view}");
+    }
+}

@@ -1,0 +1,128 @@
+//! What commands say on a terminal: what to do next, how far long work is, and questions.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use plimsoll_tests::{TempDir, guest, onnx::Onnx};
+
+use crate::capture::files;
+use crate::cli::text;
+use crate::postprocess_cases::body;
+use crate::recorder::wait_until;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
+/// One line up, to its beginning, and clears it.
+const BACK: &str = "\x1b[1A\r\x1b[K";
+
+/// Runs the binary on a pseudoterminal until a text appears, and types the answers. Returns what it wrote, or `None` if Python is
+/// missing.
+fn on_terminal(until: &str, answers: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/terminal");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(until).arg(serde_json::to_string(answers).expect("JSON")).arg(BINARY).args(arguments);
+    command.env_remove("RUST_LOG").env("TERM", "xterm").env("PYTHONDONTWRITEBYTECODE", "1");
+    match command.output() {
+        Ok(output) => {
+            assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+            Some(text(&output.stdout))
+        }
+        Err(_) => {
+            println!("python3 is missing, so terminals are not tested");
+            None
+        }
+    }
+}
+
+/// The configuration of a server whose plugins are small and compiled at the start.
+fn config(folder: &Path) -> String {
+    let file = folder.join("plimsoll.toml");
+    let plugins = ["given-tensors", "noop-infer"].map(|name| format!("[plugins.{name}]\nfile = {:?}\n", guest(name)));
+    let pipeline = "[pipelines.echo.preprocess]\nplugin = \"given-tensors\"\n[pipelines.echo.chips.c]\nplugin = \"noop-infer\"\n\
+                    [pipelines.echo.postprocess]\nplugin = \"tensors-postprocess\"\n[pipelines.echo.capture]\nshare = \"100%\"\n";
+    let (data, captures) = (folder.join("data"), folder.join("captures"));
+    let text = format!("data_dir = {data:?}\n{}{pipeline}dir = {captures:?}\n", plugins.concat());
+    std::fs::write(&file, text).expect("written");
+    file.to_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_server_on_a_terminal_says_how_far_it_is_and_what_to_do_next() {
+    let folder = TempDir::new().expect("a folder");
+    let config = config(folder.path());
+    let arguments = ["serve", "--config", &config, "--listen", "127.0.0.1:0"];
+    let Some(seen) = on_terminal("Documentation:", &[], &arguments) else { return };
+    let address =
+        seen.split("listening on ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("an address");
+    // A terminal ends lines with a carriage return, and the log has colours.
+    let address = address.split('\x1b').next().expect("an address");
+    let request = format!("curl --data-binary @FILE {address}/v1/pipelines/echo/infer\r\n");
+    for wanted in [&request, "plimsoll init MODEL.onnx\r\n", "README.md and host/docs", &format!("{address}/\r\n")] {
+        assert!(seen.contains(wanted), "{wanted:?} is missing in: {seen}");
+    }
+    // The lines about compiling replace each other.
+    let compiling = |at: usize| format!("({at} of 3) …\r\n{BACK}");
+    assert!((1..=3).all(|at| seen.contains(&compiling(at))), "{seen:?}");
+    let before = seen.split("listening on").next().expect("a part");
+    assert!(!before.contains("INFO compiling"), "{seen}");
+
+    // Without a terminal there are lines of the log, and no advice.
+    let mut server = Command::new(BINARY);
+    server.args(arguments).env_remove("RUST_LOG").stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut server = server.spawn().expect("it starts");
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(server.stderr.take().expect("piped")));
+    let mut seen = String::new();
+    while !seen.contains("listening on") {
+        seen += &lines.next().expect("a line").expect("text");
+    }
+    let ended = Command::new("kill").args(["-INT", &server.id().to_string()]).status().expect("it runs");
+    assert!(ended.success() && server.wait().expect("it ends").success());
+    seen.extend(lines.map(|line| line.expect("text")));
+    assert!(!seen.contains("curl") && !seen.contains("\x1b[1A"), "{seen}");
+}
+
+#[test]
+fn init_asks_on_a_terminal_how_pixels_were_normalised() {
+    let folder = TempDir::new().expect("a folder");
+    let image = [Some(1), Some(3), Some(32), Some(32)];
+    let model = Onnx::new(17).input("x", &image).output("y", &[Some(1), Some(3), Some(1), Some(1)]);
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model.node("GlobalAveragePool", &["x"], "y", &[]).bytes()).expect("written");
+    let made = folder.path().join("made");
+    let data = folder.path().join("data");
+    let [file, made_text, data] = [&file, &made, &data].map(|path| path.to_str().expect("text"));
+    let arguments = ["init", file, "--dir", made_text, "--data-dir", data];
+    // The first answer is not in the list, so it asks again.
+    let answers = [("for the default: ", "17\n"), ("for the default: ", "3\n")];
+    let Some(seen) = on_terminal("", &answers, &arguments) else { return };
+    for wanted in
+        ["How were the pixels normalised", "0 to 1", "(default: ", "Reply to the bundled sample", "compiling "]
+    {
+        assert!(seen.contains(wanted), "{wanted:?} is missing in: {seen}");
+    }
+    let config = std::fs::read_to_string(made.join("plimsoll.toml")).expect("written");
+    // What the user answered is no assumption.
+    assert!(config.contains("# 0 to 1: as you answered") && !config.contains("\nmean"), "{config}");
+}
+
+#[test]
+fn a_replay_on_a_terminal_counts_the_recordings() {
+    let folder = TempDir::new().expect("a folder");
+    let config = config(folder.path());
+    // Captures are made by a server.
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let captures = folder.path().join("captures");
+    runtime.block_on(async {
+        let text = std::fs::read_to_string(&config).expect("there");
+        let server = plimsoll_tests::Server::start(&text).await;
+        for _ in 0..2 {
+            let reply = server.infer("echo", "", body(&[("x", &[1], &[1.0])])).await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        wait_until(|| files(&captures, "json").len() == 2, "two captures").await;
+        server.stop().await;
+    });
+    let captures = captures.to_str().expect("text");
+    let Some(seen) = on_terminal("", &[], &["replay", captures, "--config", &config]) else { return };
+    assert!(seen.contains(&format!("running recording 2 of 2 …\r\n{BACK}")), "{seen:?}");
+    assert!(seen.contains("high water"), "{seen}");
+}
