@@ -99,15 +99,3 @@ fn json_is_varied_by_white_space() {
     let (code, said, _) = run(corpus.path(), &["json"], &[]);
     assert_eq!(code, Some(1), "{said}");
 }
-
-#[test]
-fn a_table_that_grows_with_each_input_of_the_first_round_is_a_suspicion() {
-    let corpus = TempDir::new().expect("a folder");
-    for at in 1..=20 {
-        let image = [&[0xFF, 0xD8][..], &[at; 40][..], &[0xFF, 0xD9][..]].concat();
-        std::fs::write(corpus.path().join(format!("{at}.jpg")), image).expect("written");
-    }
-    let (code, said, _) = run(corpus.path(), &["inline"], &[]);
-    assert_eq!(code, Some(3), "{said}");
-    assert!(said.contains("a table grew with the number of inputs"), "{said}");
-}

@@ -34,7 +34,6 @@ impl Conclusion {
             () if study.classes.iter().any(|class| class.finding.verdict == Verdict::Uncollected) => Self::Uncollected,
             () if !study.heap_is_known || !study.unanswered.is_empty() => Self::Unknown,
             () if suspicious_inputs(study) > 0 => Self::Suspicion,
-            () if study.tables_of_first_round > 0 && !study.leaks() => Self::Suspicion,
             () if !leaks.is_empty() => Self::KnownLeaks,
             () => Self::NoLeak,
         }

@@ -10,7 +10,6 @@ mod tests;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::heap::Block;
 use super::record::Survivor;
@@ -86,19 +85,6 @@ impl Containers {
                 false
             });
         }
-    }
-
-    /// The tables that have grown with the first inputs only: the address of each, and a hash of its bytes in `memory`. A table
-    /// that is not written any more has the same one later; a ring of a few entries, which is full, has not.
-    pub fn tables(&self, inputs: usize, memory: &[u8]) -> HashMap<u32, u64> {
-        let tables = self.tracked.iter().filter(|(_, container)| container.grew_with_first(inputs));
-        let hash = |(&address, container): (&u32, &Container)| {
-            let bytes = Block { address, size: container.size }.bytes();
-            let mut hasher = DefaultHasher::new();
-            memory.get(bytes.start as usize..bytes.end as usize)?.hash(&mut hasher);
-            Some((address, hasher.finish()))
-        };
-        tables.filter_map(hash).collect()
     }
 
     /// The containers whose block was replaced.

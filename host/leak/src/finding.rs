@@ -59,8 +59,6 @@ pub struct Study {
     pub growers: Vec<Location>,
     /// Number of samples for which the first round left a block that is still in use; 0 if not nearly all did.
     pub kept_in_first_round: usize,
-    /// Tables that grew with the inputs of the first round, and not since.
-    pub tables_of_first_round: usize,
     /// The interpreter, if the plugin is in Python.
     pub python: Option<PythonReport>,
     /// The finding for what the runtime of the plugin's language allocates and never frees. It is no leak of the plugin.

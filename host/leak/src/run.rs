@@ -11,7 +11,6 @@ use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
-use std::collections::HashMap;
 use std::time::Instant;
 
 /// Maximum number of samples that are left out because they end the instance, for example by a trap.
@@ -80,8 +79,6 @@ pub struct Run<'a> {
     pub survivors: Vec<Survivor>,
     /// Every block in use after the first round.
     pub after_first_round: Vec<Block>,
-    /// The tables that grew in the first round only, with a hash of their bytes after the second round.
-    pub tables: HashMap<u32, u64>,
     /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
@@ -163,7 +160,6 @@ impl<'a> Run<'a> {
             calls: Vec::new(),
             survivors: Vec::new(),
             after_first_round: Vec::new(),
-            tables: HashMap::new(),
             collects: false,
             all_blocks: Blocks::default(),
             containers: Containers::default(),
@@ -215,10 +211,8 @@ impl<'a> Run<'a> {
                 progress.count();
             }
             run.rounds = round;
-            match round {
-                1 => run.after_first_round = watch.blocks(),
-                2 => run.tables = watch.containers.tables(run.samples.len(), run.subject.memory()),
-                _ => {}
+            if round == 1 {
+                run.after_first_round = watch.blocks();
             }
             run.note(&watch);
             if round == goal {

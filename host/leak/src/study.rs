@@ -163,7 +163,6 @@ impl Study {
             objects,
             collection,
             kept_in_first_round: suspicion::kept_in_first_round(&run, &run.samples),
-            tables_of_first_round: suspicion::tables_of_first_round(&run),
             python: python_report(&run),
             runtime,
             types: type_growth(types.leaking, &found, run.rounds),

@@ -28,10 +28,3 @@ pub(super) fn kept_in_first_round(run: &Run<'_>, members: &[usize]) -> usize {
     let is_nearly_all = first >= FEWEST && first as f64 >= SHARE * members.len() as f64;
     if is_nearly_all && second as f64 <= AGAIN * first as f64 { first } else { 0 }
 }
-
-/// The number of tables that grew with the inputs of the first round, and were not written since: a cache of decoded contents whose entries
-/// are in the table itself.
-pub(super) fn tables_of_first_round(run: &Run<'_>) -> usize {
-    let tables = run.containers.tables(run.samples.len(), run.subject.memory());
-    tables.iter().filter(|(address, hash)| run.tables.get(address) == Some(hash)).count()
-}

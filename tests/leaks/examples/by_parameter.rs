@@ -12,7 +12,7 @@
 //! | `block` | 1,000 bytes | leaks on all: 1,000 |
 //! | `type` | 500 bytes if there is a content type | leaks with `--content-type` |
 //! | `json` | 200 bytes for each new body that is JSON | leaks: only if the body is varied by white space |
-//! | `inline` | 8 bytes in a table for each byte in the middle of an image | suspicion |
+//! | `inline` | 8 bytes in a table for each byte in the middle of an image | suspicion; not found |
 
 use std::collections::{HashSet, VecDeque};
 use std::mem;

@@ -102,19 +102,6 @@ impl Container {
         Some(ContainerGrowth { bytes, within: (late - early).abs() / 2.0, certainty, is_slower: late < STEADY * early })
     }
 
-    /// Returns true if it doubled with the number of the first `inputs`, was still growing at the last of them, and has not
-    /// grown since. A buffer that becomes as large as the largest input does not double so evenly.
-    pub fn grew_with_first(&self, inputs: usize) -> bool {
-        let [.., (one, small), (two, middle), (three, large)] = self.grown[..] else { return false };
-        let ratio = |from: u32, to: u32| f64::from(to) / f64::from(from.max(1));
-        let times = |from: usize, to: usize| (to + 1) as f64 / (from + 1) as f64;
-        three < inputs
-            && 5 * three >= 2 * inputs
-            && [ratio(middle, large), ratio(large, self.size)].iter().all(|ratio| (1.7..=2.1).contains(ratio))
-            && ratio(small, middle) > 1.0
-            && [times(one, two), times(two, three)].iter().all(|ratio| (1.6..=2.5).contains(ratio))
-    }
-
     /// The sizes at each replacement, and the size now.
     fn sizes(&self) -> Vec<f64> {
         self.grown.iter().map(|(_, full)| f64::from(*full)).chain([f64::from(self.size)]).collect()

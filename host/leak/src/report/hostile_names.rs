@@ -62,7 +62,6 @@ fn study() -> Study {
         beside_heap: finding,
         growers: vec![frame.clone()],
         kept_in_first_round: 0,
-        tables_of_first_round: 0,
         python: None,
         runtime: Finding::STEADY,
         types: vec![TypeGrowth {

@@ -134,13 +134,6 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     if !study.leaks() {
         study.unanswered.iter().for_each(|reason| remark(&format!("No answer: {reason}.")));
     }
-    if study.tables_of_first_round > 0 && !study.leaks() {
-        remark(
-            "Suspicion: a table grew with the number of inputs in the first round, and not since. What is kept for each \
-             input, for example in a table whose key is the decoded image, grows without end with new inputs. Run it with a \
-             corpus of other inputs to see whether more is kept.",
-        );
-    }
     let kept = suspicious_inputs(study);
     if kept > 0 {
         remark(&format!(
