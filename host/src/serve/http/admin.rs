@@ -180,9 +180,7 @@ pub(super) async fn rollback(
         },
         async move |serving, deployer| {
             let identity = match (&canary, &undo) {
-                (Some(canary), undo) => {
-                    deployer.end_this_canary(serving, &name, canary, (undo.is_some(), by)).await?
-                }
+                (Some(canary), undo) => deployer.end_this_canary(serving, &name, canary, (undo.is_some(), by)).await?,
                 (None, Some(undo)) => deployer.undo(serving, &name, to.as_deref(), (undo, by)).await?,
                 (None, None) => deployer.rollback(serving, &name, to.as_deref(), by).await?,
             };
