@@ -22,7 +22,18 @@ pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
 fn reflect(node: NodeProto, site: &mut Site) -> Replaced {
     let stated = node.ints("pads").map(<[i64]>::to_vec);
     let pads = stated.or_else(|| Some(site.info(&node, 1).constant?.iter().map(|&pad| pad as i64).collect()));
+    // The check adds 0 to the value, which the engine has for these types only.
+    let is_number =
+        |ty| matches!(ty, DataType::FLOAT | DataType::FLOAT16 | DataType::INT64 | DataType::INT32 | DataType::BOOL);
+    let is_checkable = site.info(&node, 0).ty.is_none_or(is_number);
+    let uncheckable = || {
+        let text = "reflects values of a type of which it cannot check the sizes while the model runs";
+        Reason::with_fix(text, "declare the sizes of its input, with constant pads")
+    };
     let Some(pads) = pads else {
+        if !is_checkable {
+            return Err(uncheckable());
+        }
         let stated = node.input[1].clone();
         return Ok(checked_reflection(node, &stated, true, site));
     };
@@ -45,6 +56,9 @@ fn reflect(node: NodeProto, site: &mut Site) -> Replaced {
     }
     if is_known {
         return keep(node, site);
+    }
+    if !is_checkable {
+        return Err(uncheckable());
     }
     // A dimension that is not padded may have any size.
     let least: Vec<i64> = pads.iter().map(|&pad| if pad > 0 { pad } else { -1 }).collect();

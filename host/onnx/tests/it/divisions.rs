@@ -131,6 +131,19 @@ fn a_reflection_that_is_longer_than_the_value_fails() {
     }
 }
 
+/// The check adds a zero, which the engine cannot for this type: each request would fail.
+#[test]
+fn a_reflection_of_bytes_needs_declared_sizes() {
+    let prepared = |size: Option<i64>| {
+        let node = named("Pad", &["x", "pads"], &["y"], &[]).with(text("mode", "reflect"));
+        let x = shaped("x", DataType::UINT8, &[Some(1), size]);
+        plimsoll_onnx::prepare(model(vec![x], vec![node], vec![ints("pads", &[4], &[0, 1, 0, 1])]), &[])
+    };
+    assert!(prepared(Some(3)).is_ok());
+    let error = prepared(None).map(drop).expect_err("not checkable").to_string();
+    assert!(error.contains("cannot check the sizes") && error.contains("declare the sizes"), "{error}");
+}
+
 /// As ONNX's node tests have it.
 #[test]
 fn pads_that_a_request_states_are_checked_too() {
