@@ -196,7 +196,7 @@ fn what_the_user_states_must_fit_the_model() {
     assert!(refusal(&text, &[]).contains("is not an ONNX model"));
 
     let made = folder.path().join("made");
-    let output = init(&path, &made, &["--normalisation", "imagenet"]);
+    let output = init(&path, &made, &["--normalisation", "unit"]);
     assert!(output.status.success(), "{}", crate::cli::text(&output.stderr));
     let again = init(&path, &made, &[]);
     assert_eq!(again.status.code(), Some(1));

@@ -4,6 +4,7 @@
 //! At a replacement the container is exactly full, so its growth is the difference of the capacities at two replacements,
 //! divided by the requests between them. The allocated size at the end says little: it is up to twice the size in use.
 
+mod container;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -13,11 +14,10 @@ use std::collections::HashMap;
 
 use super::heap::Block;
 use super::record::Survivor;
-use rate::SAME_FACTOR;
+pub use container::Container;
+use container::{MIN_REPLACEMENTS, SAME_FACTOR};
 pub use rate::{Certainty, ContainerGrowth};
 
-/// Minimum replacements of a container if nothing else is known of it.
-const MIN_REPLACEMENTS: usize = 4;
 /// Maximum pairs of vanished and new blocks that are compared after one call; for blocks of known containers, this many
 /// times as many.
 const MAX_PAIRS: usize = 4_096;
@@ -26,25 +26,10 @@ const MORE_IF_KNOWN: usize = 16;
 const DOUBLE_SLACK: u64 = 32;
 /// Minimum bytes of a block that is replaced by one of more than twice its size.
 const SMALLEST_FOURFOLD: u32 = 64;
-/// Minimum bytes of a container of which few replacements are known, and of steps of one size.
-const LARGE: u32 = 1_024;
 /// The sizes of successive blocks of an arena, relative to each other.
 const ARENA_FACTOR: std::ops::RangeInclusive<f64> = 1.4..=2.6;
 /// Maximum blocks of one size in an arena whose blocks double.
 const MAX_ALIKE: usize = 3;
-
-/// A block that was replaced by a larger one again and again, or an arena.
-#[derive(Debug, Clone, Default)]
-pub struct Container {
-    /// The call that made the first block; 0 if it was there before.
-    since: usize,
-    /// For each replacement: the number of calls before it, and the bytes that were full then.
-    grown: Vec<(usize, u32)>,
-    /// Bytes now.
-    size: u32,
-    /// The addresses of its blocks.
-    pub blocks: Vec<u32>,
-}
 
 /// Follows containers from call to call.
 #[derive(Debug, Default)]

@@ -1,11 +1,8 @@
 //! How fast a container grows, and how certain that is.
 
-use super::{Container, LARGE, MIN_REPLACEMENTS};
+use super::container::{Container, LARGE, MIN_REPLACEMENTS, SAME_FACTOR};
 use crate::rounds::{ENOUGH_CALLS, MOST_CALLS};
 
-/// Maximum factor between the largest and the smallest ratio of successive sizes: a container grows by a constant factor, or
-/// by a constant number of bytes. Blocks of any sizes that only follow each other do not.
-pub(super) const SAME_FACTOR: f64 = 1.2;
 /// Replacements at the end whose factors are compared.
 const COMPARED: usize = 6;
 /// Minimum ratio of the rate of an interval to that of the interval before, if the container grows at a constant rate.

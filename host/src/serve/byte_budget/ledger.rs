@@ -192,11 +192,11 @@ impl Ledger {
         }
         let others =
             |waiting: &BTreeSet<u64>, elder: Option<u64>| waiting.iter().find(|age| Some(**age) != elder).copied();
+        // Small ones that arrive now do not wait behind larger ones, so those that wait come first.
+        while others(&self.small, self.elder).is_some_and(|oldest| self.give(oldest)) {}
         // Without a reserve, the elder would wait for as long as smaller ones come.
         let is_elder_first = self.reserve == 0 && self.elder.is_some_and(|elder| self.waiting.contains(&elder));
         while !is_elder_first && others(&self.waiting, self.elder).is_some_and(|oldest| self.give(oldest)) {}
-        // Those that arrive now do not wait behind larger ones either.
-        while others(&self.small, self.elder).is_some_and(|oldest| self.give(oldest)) {}
     }
 
     /// Gives a reservation that waits, and is not the elder, the bytes that it waits for. Returns false if they are not free.
