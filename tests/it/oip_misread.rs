@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::grpc_calls::{Client, client, images, parameter, text};
 use crate::oip_rest::{demo, echo, error};
 
-fn numbers(data: Value) -> Value {
+fn numbers(data: &Value) -> Value {
     json!({ "id": "mine", "inputs": [{ "name": "x", "shape": [2], "datatype": "FP32", "data": data }] })
 }
 
@@ -31,7 +31,7 @@ async fn outputs_of_a_plugin_are_what_their_shapes_say() {
                 "POST",
                 &format!("/v2/models/p.infer/infer?infer={what}"),
                 &[],
-                numbers(json!([1, 2])).to_string().into(),
+                numbers(&json!([1, 2])).to_string().into(),
             )
             .await;
         let (status, code, found) = error(&reply);
@@ -61,7 +61,7 @@ async fn an_output_that_the_plugin_leaves_out_is_the_error_of_the_plugin() {
         guest("echo-postprocess")
     ))
     .await;
-    let mut request = numbers(json!([1, 2]));
+    let mut request = numbers(&json!([1, 2]));
     request["outputs"] = json!([{ "name": "y" }]);
     let (status, code, found) = error(&server.infer_json("p.infer", &request).await);
     assert_eq!((status, code.as_str()), (500, "internal"), "{found}");
@@ -81,7 +81,7 @@ async fn a_failure_without_a_text_is_no_success() {
     let (_, _, found) = error(
         &server
             .infer_json("p.infer", &{
-                let mut request = numbers(json!([1, 2]));
+                let mut request = numbers(&json!([1, 2]));
                 request["parameters"] = json!({ "infer": "blank" });
                 request
             })
@@ -143,7 +143,7 @@ async fn the_metadata_of_many_steps_fit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_in_a_tensor_keeps_the_id_of_the_request() {
     let server = echo().await;
-    let reply = server.infer_json("p.infer", &numbers(json!([1]))).await;
+    let reply = server.infer_json("p.infer", &numbers(&json!([1]))).await;
     assert_eq!((reply.status, &reply.headers["x-request-id"]), (400, &"mine".parse().expect("text")), "{}", reply.text);
     server.stop().await;
 }
@@ -158,7 +158,7 @@ async fn parameters_that_would_have_no_effect_are_refused() {
         ("binary_data_output=true", "send it in the `parameters` of the body"),
         ("given=1", "is in the query and in the body"),
     ] {
-        let mut request = numbers(json!([1, 2]));
+        let mut request = numbers(&json!([1, 2]));
         request["parameters"] = json!({ "given": "2" });
         let path = format!("/v2/models/p.infer/infer?{query}");
         let (status, code, found) = error(&server.send("POST", &path, &[], request.to_string().into()).await);

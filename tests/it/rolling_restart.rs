@@ -14,17 +14,17 @@ use crate::process::{Process, Setup};
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
     // The drain is long enough for a check of HAProxy on a busy machine.
-    restart_all("3s", |config| without_retries(config).replace("inter 1s fall 2", "inter 100ms fall 1"));
+    restart_all("3s", |config| without_retries(&config).replace("inter 1s fall 2", "inter 100ms fall 1"));
 }
 
 /// With the checks of the shipped file and the default drain.
 #[test]
 fn a_rolling_restart_behind_the_shipped_checks_fails_no_request() {
-    restart_all("5s", without_retries);
+    restart_all("5s", |config| without_retries(&config));
 }
 
 /// The shipped file without retries, so that no failure is hidden.
-fn without_retries(config: String) -> String {
+fn without_retries(config: &str) -> String {
     assert!(config.contains("inter 1s fall 2"), "{config}");
     let config = config.replace("retries 3", "retries 0");
     let kept = |line: &&str| !line.contains("option redispatch") && !line.contains("retry-on");

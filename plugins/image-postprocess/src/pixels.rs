@@ -31,10 +31,10 @@ type Sizes = [Option<u32>; 3];
 /// # Errors
 /// If it is not that of one image. The message names the output.
 pub fn sizes(settings: &Settings, output: &str, shape: &[Option<u32>]) -> Result<Sizes, String> {
-    let image = match shape {
-        &[rows, columns] => Some([Some(1), rows, columns]),
-        &[one, a, b, c] if one.is_none_or(|one| one == 1) => Some(if settings.is_nhwc { [c, a, b] } else { [a, b, c] }),
-        &[a, b, c] => Some(if settings.is_nhwc { [c, a, b] } else { [a, b, c] }),
+    let image = match *shape {
+        [rows, columns] => Some([Some(1), rows, columns]),
+        [one, a, b, c] if one.is_none_or(|one| one == 1) => Some(if settings.is_nhwc { [c, a, b] } else { [a, b, c] }),
+        [a, b, c] => Some(if settings.is_nhwc { [c, a, b] } else { [a, b, c] }),
         _ => None,
     };
     let is_image = |[channels, rows, columns]: &Sizes| {

@@ -70,10 +70,8 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
             }
             recent.push_back([1; 24]);
         }
-        "marker" => {
-            if body.starts_with(&[0xFF, 0xD8, 0xFF]) && body.get(3) != Some(&0xFE) {
-                lock(&KEPT).push(vec![1; 4_000]);
-            }
+        "marker" if body.starts_with(&[0xFF, 0xD8, 0xFF]) && body.get(3) != Some(&0xFE) => {
+            lock(&KEPT).push(vec![1; 4_000]);
         }
         "pool" | "quota" => {
             let mut used = lock(&USED);
