@@ -48,7 +48,7 @@ pub struct ContainerGrowth {
 impl Container {
     /// The growth, if it has not stopped after `calls` calls. `slack`: calls after which an expected replacement counts as
     /// overdue, because the heap is compared between rounds of that many calls. `is_cut_short`: the run ended before
-    /// [`ENOUGH_CALLS`].
+    /// `ENOUGH_CALLS`.
     pub fn growth(&self, calls: usize, slack: usize, is_cut_short: bool) -> Option<ContainerGrowth> {
         let is_known = self.grown.len() >= MIN_REPLACEMENTS;
         let (first_at, _) = *self.grown.first()?;
