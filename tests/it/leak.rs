@@ -164,6 +164,15 @@ fn later_stages_get_the_output_of_earlier_stages() {
         let found = report["all"]["growth"]["bytes"].as_f64().expect("a number");
         assert!(bytes.contains(&found), "{plugin}: {found}");
     }
+    // It keeps what it has not seen before, and all images have the same tensor.
+    let keep = [&pipeline[..], &["--parameter", "keep=contents"]].concat();
+    let output = laboratory.run(&guest("leaky_infer"), corpus.path(), &keep);
+    let summary = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
+    assert!(summary.contains("(other contents)") && summary.contains("static leaky_infer::SEEN"), "{summary}");
+    let leak = laboratory.report()["leaks"][0].clone();
+    let bytes = leak["per_request"].as_f64().expect("a number");
+    assert!(leak["place"] == "(other contents)" && (256.0..=300.0).contains(&bytes), "{leak}");
     let output = laboratory.run(&guest("leaky_infer"), corpus.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("name the pipeline with --pipeline"), "{}", text(&output.stderr));

@@ -88,6 +88,24 @@ fn a_content_type_is_passed_on() {
     assert_eq!(wrong_classes(&report, ALL, (500.0, 540.0)), Vec::<String>::new(), "{said}");
 }
 
+/// A table of numbers by the pixels of images: it grows only if the pixels change from call to call.
+#[test]
+fn a_cache_by_decoded_contents_is_a_leak_if_it_is_not_bounded() {
+    let corpus = corpus();
+    let (code, said, report) = run(corpus.path(), &["decoded"], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("(other contents)") && said.contains("whose key is the decoded input"), "{said}");
+    assert!(said.contains("held by      static by_parameter::SEEN"), "{said}");
+    assert_eq!(wrong_classes(&report, &[], (0.0, 0.0)), Vec::<String>::new(), "{said}");
+    let leak = &report["leaks"][0];
+    assert_eq!(leak["place"], "(other contents)", "{said}");
+    // Eight whole PNGs of 24 files: each has 9 bytes of a table that is filled up to seven eighths.
+    let bytes = leak["per_request"].as_f64().expect("a number");
+    assert!((3.0..=4.0).contains(&bytes), "{bytes}: {said}");
+    let (code, said, _) = run(corpus.path(), &["recent"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// Nothing but white space may follow an object in JSON.
 #[test]
 fn json_is_varied_by_white_space() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::record::Rates;
+
 /// Calls after which growth is judged, and which a run has even if nothing grows (not in Python): a leak may be rare, or
 /// begin late. A cache with fewer entries is full by then.
 pub(super) const ENOUGH_CALLS: usize = 1_024;
@@ -23,6 +25,8 @@ pub struct Rounds {
     pub least: usize,
     /// True if rounds are added until there are `ENOUGH_CALLS` calls, although nothing grows.
     pub until_enough: bool,
+    /// What leaks with other inputs already. No rounds are added if no more than that grows.
+    pub known: Option<Rates>,
 }
 
 /// The largest N for which this number of calls shows a leak that occurs in one of N calls; 0 if there is none.

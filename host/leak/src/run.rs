@@ -219,7 +219,8 @@ impl<'a> Run<'a> {
                 // A call of an interpreter, and the collection after each round, take much longer.
                 let adds_if_steady =
                     rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
-                if run.is_enough(&watch, adds_if_steady) {
+                let is_as_known = rounds.known.is_some_and(|known| run.record.rates().are_as_before(&known));
+                if is_as_known || run.is_enough(&watch, adds_if_steady) {
                     break;
                 }
                 progress.add(run.samples.len() * goal);

@@ -10,7 +10,7 @@ use crate::allocations::Totals;
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Measure, StackReport, Study, TypeGrowth};
+use crate::finding::{Class, Elsewhere, Measure, StackReport, Study, TypeGrowth};
 use crate::retention::{Chain, Link, Root};
 use crate::symbols::demangle;
 use crate::verdict::{Finding, Growth, Held, Verdict};
@@ -53,7 +53,8 @@ fn study() -> Study {
         samples: 1,
         stopped: Some(NAME.to_owned()),
         unanswered: vec![NAME.to_owned()],
-        unchanged: Vec::new(),
+        unchanged: Elsewhere::default(),
+        contents: Elsewhere { leaks: Vec::new(), groups: vec![group.clone()] },
         excluded: Vec::new(),
         all: finding.clone(),
         host: finding.clone(),

@@ -125,10 +125,16 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
             kinds.join(", ")
         ));
     }
-    if !study.unchanged.is_empty() {
+    if !study.unchanged.leaks.is_empty() {
         remark(
-            "More leaks if the files are given as they are than with other contents in each call: the plugin looks at the \
+            "More leaks if the files are given as they are than with other bytes in each call: the plugin looks at the \
              beginning or the end of a file, at its length, or at its digest.",
+        );
+    }
+    if !study.contents.leaks.is_empty() {
+        remark(
+            "More leaks if each call gets other pixels, numbers or letters: something is kept for each new content, for \
+             example in a cache whose key is the decoded input. Bound it.",
         );
     }
     if !study.leaks() {
