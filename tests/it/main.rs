@@ -122,6 +122,7 @@ mod leak_incident;
 mod leak_javascript;
 mod leak_planted;
 mod leak_python;
+mod leak_python_versions;
 mod leak_shipped;
 mod leak_snapshot;
 mod lifecycle;

@@ -37,8 +37,8 @@ fn study() -> Study {
         growing: None,
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
-    let group =
-        Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain: Some(chain), path: None, is_ring: false };
+    let (chain, is_ring, is_object) = (Some(chain), false, false);
+    let group = Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain, path: None, is_ring, is_object };
     let frame = Location { function: demangle(NAME), file: Some(shown.clone()), line: Some(1) };
     let totals = Totals { alloc_space: 9, alloc_objects: 1, inuse_space: 9, inuse_objects: 1 };
     let digest = "0".repeat(64);

@@ -13,8 +13,8 @@ use plimsoll_runtime::text::grouped;
 fn python_remarks(python: &PythonReport, study: &Study, remark: &mut impl FnMut(&str)) {
     if !python.is_known {
         remark(&format!(
-            "The plugin has CPython {}, whose objects this version of plimsoll cannot read (it reads those of CPython \
-             3.14). So only bytes are counted: garbage that is not yet collected counts as live, and no global is named.",
+            "The plugin has CPython {}, whose objects this version of plimsoll cannot read (it reads those of CPython 3.14, \
+             and of later versions whose table of offsets and types it understands). So only bytes are counted: garbage that is not yet collected counts as live, and no global is named.",
             python.version
         ));
     } else if !python.collects {
