@@ -106,6 +106,18 @@ fn a_cache_by_decoded_contents_is_a_leak_if_it_is_not_bounded() {
     assert_eq!(code, Some(0), "{said}");
 }
 
+/// Leaks that are rare, that are spread over many vectors, or whose blocks have the size of a cache's entries.
+#[test]
+fn leaks_beside_what_looks_like_them_are_found() {
+    let corpus = corpus();
+    for (keep, bytes) in [("mixed", 50.0..=60.0), ("seventh", 100.0..=108.0), ("by_key", 6.0..=20.0)] {
+        let (code, said, report) = run(corpus.path(), &[keep], &[]);
+        assert_eq!(code, Some(1), "{keep}: {said}");
+        let found = report["all"]["growth"]["bytes"].as_f64().expect("a number");
+        assert!(bytes.contains(&found), "{keep}: {found}: {said}");
+    }
+}
+
 /// Nothing but white space may follow an object in JSON.
 #[test]
 fn json_is_varied_by_white_space() {

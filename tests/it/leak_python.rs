@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use plimsoll_tests::{TempDir, shared};
 use serde_json::Value;
 
-use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
+use crate::leak::{ALL, FAILING, Laboratory, are_all_wanted, corpus, held_by, print_row, text, wrong_classes};
 use crate::leak_incident::read_profile;
 
 const INVALID: &[&str] = &["invalid_input"];
@@ -86,13 +86,9 @@ const SHARED: &[Case] = &[
     leaks("py_small", FAILING, (220.0, 250.0), "FAILURES", "[…]"),
 ];
 
-/// The cases that run by default, because a case takes half a minute. All run if `PLIMSOLL_LEAK_PYTHON` is `all`.
+/// The cases that run by default, because a case takes half a minute: exceptions that keep frames, their mend, garbage in
+/// cycles, and storage that C code keeps. All run if `PLIMSOLL_LEAK` is `all`.
 const SAMPLE: &[&str] = &["incident", "mended_by_new", "cycles", "ordered"];
-
-/// Returns true if all cases run.
-fn are_all_wanted() -> bool {
-    std::env::var_os("PLIMSOLL_LEAK_PYTHON").is_some_and(|wanted| wanted == "all")
-}
 
 /// Builds the component of a module from sources: names and contents. `None` if Python is not installed.
 fn component(module: &str, sources: &[(&str, String)]) -> Option<PathBuf> {
@@ -231,7 +227,7 @@ fn run(case: &Case, module: &str, plugin: &Path, corpus: &Path, arguments: &[&st
             found.push("heap.pb.gz has no function of Python".to_owned());
         }
     }
-    println!("{:<20} {} {}", case.name, expected, if found.is_empty() { "right" } else { "wrong" });
+    print_row("Python", case.name, expected, found.is_empty());
     found.into_iter().map(|mistake| format!("{}: {mistake}", case.name)).collect()
 }
 

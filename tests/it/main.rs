@@ -117,6 +117,7 @@ mod leak;
 mod leak_by_parameter;
 mod leak_cases;
 mod leak_cases_other;
+mod leak_false_alarms;
 mod leak_gate;
 mod leak_incident;
 mod leak_javascript;

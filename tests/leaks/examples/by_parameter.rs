@@ -14,9 +14,14 @@
 //! | `json` | 200 bytes for each new body that is JSON | leaks: only if the body is varied by white space |
 //! | `decoded` | 8 bytes in a table for each image that is not known by its pixels | leaks: only with other contents in each call |
 //! | `recent` | the same for the last 100 images | no leak |
+//! | `mixed` | 200 bytes on each 4th request, beside a full cache of 300 blocks of 200 bytes | leaks on all: 50 |
+//! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
+//! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
+//! | `random_ring` | 64 blocks of any size; a new one replaces a random one | no leak |
+//! | `queue` | blocks of two sizes, until there are 90; then none | no leak |
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::Mutex;
 
@@ -28,6 +33,9 @@ static POINTS: Mutex<Vec<[u32; 3]>> = Mutex::new(Vec::new());
 static IDS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static RECENT: Mutex<VecDeque<[u8; 24]>> = Mutex::new(VecDeque::new());
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static CACHE: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
+static LISTS: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::new(Vec::new());
+static CALLS: Mutex<usize> = Mutex::new(0);
 static USED: Mutex<usize> = Mutex::new(0);
 static BODIES: Mutex<Option<HashSet<Vec<u8>>>> = Mutex::new(None);
 static SEEN: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
@@ -90,6 +98,7 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
         "type" => lock(&KEPT).push(vec![1; 500]),
         "block" => lock(&KEPT).push(vec![1; 1_000]),
         "json" => keep_body(body)?,
+        "mixed" | "seventh" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
         "decoded" => {
             lock(&SEEN).get_or_insert_default().insert(pixels(body));
         }
@@ -106,6 +115,44 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
+}
+
+/// What depends on the number of the call, and on chance.
+fn keep_by_call(what: &str) {
+    let mut calls = lock(&CALLS);
+    *calls += 1;
+    let (call, random) = (*calls, RandomState::new().hash_one(*calls) as usize);
+    let (mut kept, mut cache) = (lock(&KEPT), lock(&CACHE));
+    match what {
+        "mixed" => {
+            cache.push_back(vec![1; 200]);
+            if cache.len() > 300 {
+                cache.pop_front();
+            }
+            if call % 4 == 0 {
+                kept.push(vec![1; 200]);
+            }
+        }
+        "seventh" if call % 7 == 0 => kept.push(vec![1; 700]),
+        "by_key" => {
+            let mut lists = lock(&LISTS);
+            lists.resize(30, Vec::new());
+            lists[random % 30].push([1; 2]);
+        }
+        "random_ring" => {
+            kept.push(vec![1; 16 + random % 2_000]);
+            if kept.len() > 64 {
+                kept.swap_remove(random / 2_000 % 64);
+            }
+        }
+        "queue" => {
+            kept.push(vec![1; 100 << (call % 2)]);
+            if kept.len() > 90 {
+                *kept = Vec::new();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// A digest of what a decoder would make of an image: of the chunks of a PNG that have pixels; of other files nothing.
