@@ -12,7 +12,7 @@ const RUNS: u64 = 100;
 const BOUNDED: &[&str] =
     &["fragmentation", "keep_last", "logarithmic", "lru_bounded", "one_time", "random_eviction", "steady"];
 /// What `by_parameter` keeps, if it is bounded.
-const KEPT: &[&str] = &["ring", "recent", "random_ring", "queue"];
+const KEPT: &[&str] = &["ring", "recent", "random_ring", "queue", "expiring"];
 /// Bounded guests of `../shared/cases/leaks`.
 const SHARED: &[&str] = &["batch_flush", "steady_dlm"];
 

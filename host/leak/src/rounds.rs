@@ -15,6 +15,8 @@ pub(super) const MOST_CALLS: usize = 4_096;
 pub(super) const ENOUGH_MEMORY: u64 = 512 << 20;
 /// Time up to which rounds are added if nothing grows.
 pub(super) const STEADY_TIME: Duration = Duration::from_secs(60);
+/// Time by which the guest's clocks are advanced after each round.
+pub(super) const BETWEEN_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
 /// Calls for each occurrence of a leak that is found in 9 of 10 runs, if it occurs at random (`judge/tests.rs`).
 pub(super) const CALLS_FOR_EACH: usize = 32;
 

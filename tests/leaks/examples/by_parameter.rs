@@ -18,12 +18,14 @@
 //! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
 //! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
 //! | `random_ring` | 64 blocks of any size; a new one replaces a random one | no leak |
+//! | `expiring` | 400 bytes for 60 seconds | no leak |
 //! | `queue` | blocks of two sizes, until there are 90; then none | no leak |
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
 
@@ -35,6 +37,7 @@ static RECENT: Mutex<VecDeque<[u8; 24]>> = Mutex::new(VecDeque::new());
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 static CACHE: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
 static LISTS: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::new(Vec::new());
+static EXPIRING: Mutex<Vec<(Instant, Vec<u8>)>> = Mutex::new(Vec::new());
 static CALLS: Mutex<usize> = Mutex::new(0);
 static USED: Mutex<usize> = Mutex::new(0);
 static BODIES: Mutex<Option<HashSet<Vec<u8>>>> = Mutex::new(None);
@@ -98,6 +101,11 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
         "type" => lock(&KEPT).push(vec![1; 500]),
         "block" => lock(&KEPT).push(vec![1; 1_000]),
         "json" => keep_body(body)?,
+        "expiring" => {
+            let (mut expiring, now) = (lock(&EXPIRING), Instant::now());
+            expiring.retain(|(made, _)| now.duration_since(*made) < Duration::from_secs(60));
+            expiring.push((now, vec![1; 400]));
+        }
         "mixed" | "seventh" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
         "decoded" => {
             lock(&SEEN).get_or_insert_default().insert(pixels(body));

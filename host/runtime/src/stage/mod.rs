@@ -17,6 +17,7 @@ pub mod call;
 pub mod core;
 pub mod environment;
 pub mod error;
+pub mod guest_clock;
 pub mod guest_output;
 pub mod lifecycle;
 pub mod limits;
