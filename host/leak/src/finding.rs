@@ -11,7 +11,7 @@ use super::census::{BlockKind, Difference, Group};
 use super::debug_info::Location;
 use super::record::Call;
 use super::verdict::{Finding, Verdict};
-pub use languages::{CollectionReport, PythonReport, TypeGrowth};
+pub use languages::{CollectionReport, ObjectGrowth, PythonReport, TypeGrowth};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
@@ -125,6 +125,8 @@ pub struct Class {
     pub also: Vec<LeakingMeasure>,
     /// The samples that cause the growth, if only some do.
     pub growing: Option<Growing>,
+    /// The objects of JavaScript of which there are more and more; most first.
+    pub objects: Vec<ObjectGrowth>,
 }
 
 /// A finding of something that leaks.

@@ -7,9 +7,12 @@
 //!
 //! By itself the engine collects only after 57 MiB of buffers. So the laboratory sets the thresholds of all zones to 0
 //! before the last call of a round, as a debugger would: the engine then collects during this call, and computes new
-//! thresholds. That they are new is the proof of the collection.
+//! thresholds. That they are new is the proof of the collection. `objects`: what is left, by class.
+
+mod objects;
 
 use super::heap::{Block, word};
+pub(crate) use objects::count as count_objects;
 
 /// `gcZoneAllocThresholdBase` and `mallocThresholdBase` of SpiderMonkey, and the bytes between the two.
 const OBJECTS_BASE: u32 = 27 << 20;

@@ -83,6 +83,8 @@ pub struct Record {
     pub host: Vec<u64>,
     /// Bytes of the objects that the engine of the plugin's language holds outside of the allocator's blocks.
     pub objects: Vec<u64>,
+    /// After some rounds: the number of objects of JavaScript of each class.
+    pub classes: Vec<(usize, BTreeMap<String, u64>)>,
     /// What the runtime of the plugin's language has allocated and never frees.
     pub runtime: Vec<Held>,
     /// Number of resources of the host to which the guest has handles, by kind.

@@ -215,6 +215,9 @@ impl<'a> Run<'a> {
                 run.after_first_round = watch.blocks();
             }
             run.note(&watch);
+            if round == goal || 2 * round == rounds.least {
+                run.record.classes.push((round, watch.objects(run.subject.memory())));
+            }
             // What has a time to live must not look like something that is kept.
             run.subject.advance(BETWEEN_ROUNDS);
             if round == goal {

@@ -97,7 +97,7 @@ impl Study {
             let rounds = if grows { rounds } else { Rounds { least: MIN_ROUNDS, until_enough: false, known: None } };
             let mut calls = members.len() * run.rounds;
             let mut findings = Findings { finding: Finding::STEADY, measure: Measure::Heap, also: Vec::new() };
-            let mut growing = None;
+            let (mut growing, mut objects) = (None, Vec::new());
             if !is_uncollected && (classes.len() > 1 || grows) {
                 let name = outcome.as_str();
                 let mut alone = class_run::run_alone(plugin, &inputs, name, members, rounds, progress).await?;
@@ -110,7 +110,7 @@ impl Study {
                     kinds_alone.extend(kinds);
                 }
                 calls = calls.max(alone.run.calls.len());
-                ClassRun { findings, growing, .. } = alone;
+                ClassRun { findings, growing, objects, .. } = alone;
             }
             let Findings { finding, measure, also } = findings;
             let kept = suspicion::kept_in_first_round(&run, members);
@@ -125,6 +125,7 @@ impl Study {
                 measure,
                 also,
                 growing,
+                objects,
             });
         }
         let (mut unchanged, mut contents) = (Elsewhere::default(), Elsewhere::default());

@@ -24,6 +24,17 @@ pub struct CollectionReport {
     pub is_seen: bool,
 }
 
+/// Objects of JavaScript of one class of the engine of which there are more and more.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObjectGrowth {
+    /// The engine's name of the class: `Error`, `Uint8Array`, `Function`; `Object` for classes of the plugin, too.
+    pub name: String,
+    /// How many there are more at the end than after half of the rounds.
+    pub objects: u64,
+    /// The same per request.
+    pub per_request: f64,
+}
+
 /// Python objects of one type that leak.
 #[derive(Debug, Clone, Serialize)]
 pub struct TypeGrowth {

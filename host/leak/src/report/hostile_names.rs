@@ -35,6 +35,7 @@ fn study() -> Study {
         measure: Measure::Heap,
         also: Vec::new(),
         growing: None,
+        objects: Vec::new(),
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
     let (chain, is_ring, is_object) = (Some(chain), false, false);

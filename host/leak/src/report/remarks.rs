@@ -59,8 +59,9 @@ fn collection_remarks(collection: &CollectionReport, study: &Study, remark: &mut
         (true, _) if study.leaks() => remark(
             "A leak in JavaScript is what a variable of a module still refers to: a list, a Map, listeners, an error with \
              what it carries. Empty or bound it, or keep it inside of the function. The numbers count buffers (typed \
-             arrays, tables of Maps, long strings) on the heap, and objects by themselves in blocks of 4 KiB. Which \
-             variable it is, is not seen.",
+             arrays, tables of Maps, long strings) on the heap, and objects by themselves in blocks of 4 KiB; of \
+             which classes of the engine there are more and more, is listed above (instances of your own classes are \
+             `Object`). Which variable it is, is not seen.",
         ),
         _ => {}
     }

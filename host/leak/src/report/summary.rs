@@ -6,7 +6,7 @@ use super::{per_request, remarks};
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Elsewhere, Measure, StackReport, Study, UNCHANGED};
+use crate::finding::{Class, Elsewhere, Measure, ObjectGrowth, StackReport, Study, UNCHANGED};
 use crate::known::Leak;
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
@@ -145,6 +145,9 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
             ty.name,
             grouped(ty.bytes)
         );
+    }
+    for ObjectGrowth { name, objects, per_request } in class.objects.iter().take(MAX_TYPES) {
+        let _ = writeln!(text, "  objects      {name} × {} ({per_request:.1} per request)", grouped(*objects));
     }
     // The blocks of a class whose objects leak are not a part of its leak.
     let has_blocks = class.measure != Measure::Objects;
