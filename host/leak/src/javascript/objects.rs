@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{ARENA, CHUNK};
 use crate::heap::word;
 use crate::symbols::LONGEST_NAME;
 
+/// Objects are in arenas of this many bytes, arenas in chunks of this many.
+pub(super) const ARENA: u32 = 4 << 10;
+pub(super) const CHUNK: u32 = 1 << 20;
 /// Bytes between two places where an object can begin.
 const CELL: usize = 8;
 /// Bytes at the beginning of an arena that are none of its cells.
