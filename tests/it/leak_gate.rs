@@ -124,7 +124,7 @@ fn without_a_terminal_progress_is_lines() {
     let output = laboratory.run(&guest("static_vec"), corpus.path(), &[]);
     let log = text(&output.stderr);
     for line in [
-        "inputs with other contents: 48 calls\n",
+        "inputs with other bytes: 48 calls\n",
         "all samples in one instance: 192 calls\n",
         "all samples in one instance: 1,000 of 1,536 calls\n",
         "invalid_input alone: 160 calls\n",

@@ -61,7 +61,7 @@ impl Study {
         progress: &Progress,
     ) -> Result<Self, RunError> {
         let chosen: Vec<_> = (0..samples.len()).collect();
-        progress.step("inputs with other contents", 2 * chosen.len());
+        progress.step("inputs with other bytes", 2 * chosen.len());
         let inputs = Inputs::of(plugin, samples, progress).await?;
         progress.step("all samples in one instance", chosen.len() * options.rounds);
         let rounds = Rounds { least: options.rounds, until_enough: true, known: None };

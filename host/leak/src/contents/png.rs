@@ -13,7 +13,7 @@ const AROUND: usize = 12;
 const SHARE: usize = 8;
 const LARGEST_BAND: usize = 1 << 20;
 /// Maximum bytes of pixels of an image that is changed.
-const LARGEST_IMAGE: usize = 256 << 20;
+const LARGEST_IMAGE: usize = 64 << 20;
 /// The colour type of an image with a palette.
 const PALETTE: u8 = 3;
 /// Bytes of a block of deflate that is stored as it is.
@@ -79,7 +79,7 @@ fn deflated(bytes: &[u8]) -> Option<Vec<u8>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).ok()?;
     encoder.flush().ok()?;
     Some(encoder.get_ref().clone())
