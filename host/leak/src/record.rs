@@ -57,8 +57,9 @@ impl Rates {
 
     /// Returns true if these rates are no larger than others.
     pub fn are_as_before(&self, before: &Self) -> bool {
-        let [bytes @ .., resources] = self.0.iter().zip(before.0).collect::<Vec<_>>()[..] else { return false };
-        bytes.iter().all(|(now, before)| Self::is_as_before(*before, **now)) && *resources.0 <= MORE * resources.1
+        let [bytes @ .., _] = &self.0;
+        let are_bytes = bytes.iter().zip(before.0).all(|(&now, before)| Self::is_as_before(before, now));
+        are_bytes && self.0[4] <= MORE * before.0[4].max(0.0)
     }
 }
 

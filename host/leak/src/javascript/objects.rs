@@ -41,7 +41,9 @@ pub(crate) fn count(memory: &[u8], chunks: &[u32], statics_end: u32) -> BTreeMap
             if let Some(name) = shapes.entry(shape).or_insert_with(|| class(shape)) {
                 match counts.get_mut(name.as_str()) {
                     Some(count) => *count += 1,
-                    None => drop(counts.insert(name.clone(), 1)),
+                    None => {
+                        counts.insert(name.clone(), 1);
+                    }
                 }
             }
         }

@@ -66,6 +66,7 @@ pub(super) const TABLE: &[(u32, u32)] = &[
 
 /// The number that a field of CPython 3.14 has in the table of CPython 3.15: threads have two more fields after the current
 /// frame and four at their end, items of the exception stack are a structure of one field, and the collector has one more.
+#[cfg(test)]
 pub(super) fn moved(field: u32) -> u32 {
     match field {
         ..27 => field,
