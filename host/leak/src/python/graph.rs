@@ -125,8 +125,9 @@ impl<'a> Graph<'a> {
         this.follow(queue);
         // Blocks that no module leads to have owners, too: the objects of a cycle that is garbage.
         let count = this.objects.blocks().blocks.len();
-        for object in (0..count).filter_map(|index| this.objects.in_block(index)) {
-            if !this.reached.contains_key(&object) {
+        for index in 0..count {
+            let object = this.objects.in_block(index);
+            if let Some(object) = object.filter(|object| !this.reached.contains_key(object)) {
                 let (owners, mut words) = (&mut this.owners, Vec::new());
                 this.objects.references(object, false, &mut |reference| match reference {
                     Reference::Storage(index) => Owner::note(&mut owners[index], object),
