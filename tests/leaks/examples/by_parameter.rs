@@ -137,11 +137,11 @@ fn keep_by_call(what: &str) {
             if cache.len() > 300 {
                 cache.pop_front();
             }
-            if call % 4 == 0 {
+            if call.is_multiple_of(4) {
                 kept.push(vec![1; 200]);
             }
         }
-        "seventh" if call % 7 == 0 => kept.push(vec![1; 700]),
+        "seventh" if call.is_multiple_of(7) => kept.push(vec![1; 700]),
         "by_key" => {
             let mut lists = lock(&LISTS);
             lists.resize(30, Vec::new());

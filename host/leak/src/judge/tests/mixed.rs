@@ -11,7 +11,7 @@ fn a_leak_in_the_size_of_the_entries_of_a_cache_is_a_leak() {
                     let mut cache = cache(entries, is_lru, false);
                     let (judgement, _) = run(seed, |heap, call| {
                         cache(heap, call);
-                        if call % every == 0 {
+                        if call.is_multiple_of(every) {
                             heap.add(272, call);
                         }
                     });
@@ -33,7 +33,7 @@ fn two_bounded_things_of_one_size_are_no_leak() {
             let (mut one, mut two) = (cache(entries, is_lru, false), cache(90, false, false));
             move |heap: &mut Heap, call: usize| {
                 one(heap, call);
-                if call % 3 == 0 {
+                if call.is_multiple_of(3) {
                     two(heap, call);
                 }
             }
