@@ -9,7 +9,7 @@ use std::process::Command;
 use plimsoll_tests::shared;
 use serde_json::Value;
 
-use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
+use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, print_row, text, wrong_classes};
 
 /// What is true of a plugin.
 struct Case {
@@ -79,7 +79,7 @@ const CASES: &[Case] = &[
 ];
 
 /// Builds the sources. Returns the folder of their components.
-fn build(cases: &Path) -> PathBuf {
+pub(crate) fn build(cases: &Path) -> PathBuf {
     let project = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak-cases");
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/sdk").canonicalize().expect("the SDK");
     let template = include_str!("../data/leak-cases/Cargo.toml");
@@ -135,7 +135,7 @@ fn each_case_has_its_true_verdict_bytes_and_holder() {
         if case.name == "own_grow" && !text(&output.stdout).contains("It is grown in own_grow::grow_page (") {
             found.push(format!("the function is not named: {}", text(&output.stdout)));
         }
-        println!("{:<20} {} {}", case.name, case.exit_code, if found.is_empty() { "right" } else { "wrong" });
+        print_row("Rust", case.name, case.exit_code, found.is_empty());
         wrong.extend(found.into_iter().map(|mistake| format!("{}: {mistake}", case.name)));
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

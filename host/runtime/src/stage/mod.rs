@@ -5,6 +5,7 @@
 //! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
 //!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`.
 //!   [`guest_output`]: the guest's stdout and stderr as log events.
+//!   [`guest_clock`]: clocks that can be advanced.
 //! - [`error`]: a stage that failed.
 //! - [`lifecycle`]: the optional `init` of a plugin.
 //! - [`core`]: the part that all kinds of stage share. [`limits`]: cap, times and output of a stage. [`run`]: one run: instantiate, call, drop.
@@ -17,6 +18,7 @@ pub mod call;
 pub mod core;
 pub mod environment;
 pub mod error;
+pub mod guest_clock;
 pub mod guest_output;
 pub mod lifecycle;
 pub mod limits;
