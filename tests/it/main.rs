@@ -7,6 +7,7 @@ mod batch_rows;
 mod batch_sizes;
 mod batch_unproven;
 mod batching;
+mod bound_runs;
 mod browser;
 mod budgets;
 mod cache;

@@ -11,8 +11,8 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::nn::{
-    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, LoadError, Model, ModelProperties,
-    ModelSource, RunError, SettingsError, backends,
+    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, HostBuffer, HostBuffers, LoadError, Model,
+    ModelProperties, ModelSource, RunError, SettingsError, backends,
 };
 use plimsoll_runtime::tensor::{Tensor, Tensors};
 
@@ -59,6 +59,11 @@ struct State {
     new_shapes: Vec<Shapes>,
     /// The rows of every run.
     runs: Vec<u32>,
+    /// The rows of the runs whose inputs were in reserved buffers.
+    reserved: u32,
+    /// How often a run gave its inputs while another one computed.
+    overlaps: u32,
+    computing: u32,
 }
 
 impl Device {
@@ -82,6 +87,16 @@ impl Device {
     /// Returns the shapes that were new for a session, once for each session, since the last call, and clears the list.
     pub fn take_new_shapes(&self) -> Vec<Shapes> {
         std::mem::take(&mut self.state().new_shapes)
+    }
+
+    /// Returns the rows of the runs since the last call whose inputs were in reserved buffers, and clears the number.
+    pub fn take_reserved(&self) -> u32 {
+        std::mem::take(&mut self.state().reserved)
+    }
+
+    /// Returns how many runs since the last call were sent while another one computed, and clears the number.
+    pub fn take_overlaps(&self) -> u32 {
+        std::mem::take(&mut self.state().overlaps)
     }
 
     /// Returns the number of rows of each run since the last call, and clears the list.
@@ -108,6 +123,9 @@ struct Loaded {
     properties: ModelProperties,
     /// The shapes that each idle session knows.
     idle: Mutex<Vec<HashSet<Shapes>>>,
+    buffers: Arc<HostBuffers>,
+    /// Where the buffers are.
+    reserved: Mutex<Vec<std::ops::Range<usize>>>,
 }
 
 impl Backend for Simulated {
@@ -136,7 +154,9 @@ impl Backend for Simulated {
             pays_for_new_shapes: true,
             ..ModelProperties::on_cpu(inputs, outputs, sessions)
         };
-        Ok(Box::new(Loaded { model, device, costs, properties, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
+        let idle = Mutex::new(vec![HashSet::new(); sessions]);
+        let (buffers, reserved) = (Arc::default(), Mutex::default());
+        Ok(Box::new(Loaded { model, device, costs, properties, idle, buffers, reserved }))
     }
 
     fn description(&self) -> String {
@@ -155,7 +175,17 @@ impl Loaded {
     }
 
     fn run_in(&self, session: &mut Session<'_>, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        // What the copy of the inputs to a device would be; it can be made while the device computes.
+        let is_reserved = {
+            let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = |input: &Tensor| input.data.as_ptr() as usize;
+            inputs.iter().all(|input| reserved.iter().any(|range| range.contains(&place(input))))
+        };
+        if self.device.state().computing > 0 {
+            self.device.state().overlaps += 1;
+        }
         let _busy = self.device.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let _computing = Computing::new(&self.device);
         let started = Instant::now();
         let shapes: Shapes = inputs.iter().map(|input| input.dimensions.clone()).collect();
         let rows = shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1);
@@ -176,9 +206,28 @@ impl Loaded {
             self.device.state().new_shapes.push(shapes);
         }
         self.device.state().runs.push(rows);
+        if is_reserved {
+            self.device.state().reserved += rows;
+        }
         let outputs = self.model.run(inputs);
         std::thread::sleep(time.saturating_sub(started.elapsed()));
         outputs
+    }
+}
+
+/// While a run computes.
+struct Computing<'a>(&'a Device);
+
+impl<'a> Computing<'a> {
+    fn new(device: &'a Device) -> Self {
+        device.state().computing += 1;
+        Self(device)
+    }
+}
+
+impl Drop for Computing<'_> {
+    fn drop(&mut self) {
+        self.0.state().computing -= 1;
     }
 }
 
@@ -207,6 +256,20 @@ impl Model for Loaded {
 
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         self.run_in(&mut self.take(), inputs)
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        for &bytes in std::iter::repeat_n(sizes, 3).flatten() {
+            let block = vec![0_u8; bytes];
+            let start = block.as_ptr() as usize;
+            reserved.push(start..start + bytes);
+            self.buffers.add(Box::new(block));
+        }
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.buffers.take(bytes)
     }
 }
 

@@ -19,6 +19,7 @@ use self::workers::Workers;
 use super::cancellation::Cancellation;
 use super::error::{Misfit, RunError};
 use super::health::Health;
+use super::host_buffers::HostBuffer;
 use super::memory::ArenaSizes;
 use super::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
@@ -164,6 +165,14 @@ impl Model for MonitoredModel {
             self.0.health.record_time(since.elapsed());
         }
         result
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        self.0.model.reserve_buffers(sizes);
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.0.model.buffer(bytes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+mod bound_memory;
 mod c_api;
 mod failures;
 mod library;
@@ -14,12 +15,13 @@ mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::DeclaredShape;
 
+use self::bound_memory::BoundMemory;
 use self::c_api::assignment;
 use self::c_api::shared_session::SharedSession;
 use self::library::environment;
@@ -105,7 +107,7 @@ impl Backend for OnnxRuntime {
             SessionSource { environment: &self.environment, threads: threads_of_session, source, prepared: &prepared };
         let make = |_| {
             let session = new.session(&options)?;
-            SharedSession::new(session, is_shared).map_err(SessionError::Name)
+            SharedSession::new(session, is_shared).map(Arc::new).map_err(SessionError::Name)
         };
         let sessions = (0..if is_shared { 1 } else { runs }).map(make).collect::<Result<Vec<_>, _>>();
         let sessions = sessions.map_err(|error| match error {
@@ -127,6 +129,9 @@ impl Backend for OnnxRuntime {
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
+        let bound =
+            BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
+                .map_err(|error| failed(&error))?;
         let is_cpu = source.device == Device::Cpu;
         let kind = self.kind_of(&source.device);
         let properties = ModelProperties {
@@ -140,9 +145,11 @@ impl Backend for OnnxRuntime {
             placement,
             is_in_host_memory: is_in_host_memory(&source.device, kind.as_deref()),
             copies: sessions.len(),
+            bound_to: bound.as_ref().map(BoundMemory::name),
         };
         let idle = Mutex::new((0..runs).map(|run| run % sessions.len()).collect());
-        Ok(Box::new(Loaded { sessions, idle, device: source.device.clone(), properties }))
+        let (name, device) = (source.name.clone(), source.device.clone());
+        Ok(Box::new(Loaded { sessions, idle, bound, name, device, properties }))
     }
 
     fn description(&self) -> String {
