@@ -2,7 +2,8 @@
 //! the device adds the time: it runs one thing at a time, each session prepares itself for every new shape, and a run
 //! takes a fixed time and a time for each row.
 //!
-//! A model configures it with `options = { device = "NAME", sessions = 2, new_shape_ms = 50, run_ms = 5, row_ms = 1 }`.
+//! A model configures it with `options = { device = "NAME", sessions = 2, new_shape_ms = 50, copy_ms = 2, run_ms = 5,
+//! row_ms = 1 }`. A run copies its inputs before it computes; that needs no turn at the device.
 //! A test has its own device by name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -61,7 +62,7 @@ struct State {
     runs: Vec<u32>,
     /// The rows of the runs whose inputs were in reserved buffers.
     reserved: u32,
-    /// How often a run gave its inputs while another one computed.
+    /// The runs that copied their inputs while another one computed.
     overlaps: u32,
     computing: u32,
 }
@@ -94,7 +95,7 @@ impl Device {
         std::mem::take(&mut self.state().reserved)
     }
 
-    /// Returns how many runs since the last call were sent while another one computed, and clears the number.
+    /// Returns how many runs since the last call copied their inputs while another one computed, and clears the number.
     pub fn take_overlaps(&self) -> u32 {
         std::mem::take(&mut self.state().overlaps)
     }
@@ -111,6 +112,7 @@ struct Simulated(Box<dyn Backend>);
 /// What a device costs.
 struct Costs {
     new_shape: Duration,
+    copy: Duration,
     run: Duration,
     row: Duration,
 }
@@ -139,6 +141,7 @@ impl Backend for Simulated {
         };
         let costs = Costs {
             new_shape: Duration::from_millis(number("new_shape_ms", 0)?),
+            copy: Duration::from_millis(number("copy_ms", 0)?),
             run: Duration::from_millis(number("run_ms", 0)?),
             row: Duration::from_millis(number("row_ms", 0)?),
         };
@@ -175,7 +178,6 @@ impl Loaded {
     }
 
     fn run_in(&self, session: &mut Session<'_>, inputs: &[Tensor]) -> Result<Tensors, RunError> {
-        // What the copy of the inputs to a device would be; it can be made while the device computes.
         let is_reserved = {
             let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
             let place = |input: &Tensor| input.data.as_ptr() as usize;
@@ -184,6 +186,7 @@ impl Loaded {
         if self.device.state().computing > 0 {
             self.device.state().overlaps += 1;
         }
+        std::thread::sleep(self.costs.copy);
         let _busy = self.device.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let _computing = Computing::new(&self.device);
         let started = Instant::now();
