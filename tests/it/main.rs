@@ -126,6 +126,7 @@ mod leak_python;
 mod leak_shipped;
 mod leak_snapshot;
 mod lifecycle;
+mod load_hangs;
 mod log;
 mod lost_copies;
 mod lost_journal;

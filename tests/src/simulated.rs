@@ -6,9 +6,11 @@
 //! row_ms = 1 }`. A run copies its inputs before it computes; that needs no turn at the device.
 //! A test has its own device by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod device;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::nn::{
@@ -17,8 +19,13 @@ use plimsoll_runtime::nn::{
 };
 use plimsoll_runtime::tensor::{Tensor, Tensors};
 
-/// The shapes of the inputs of a run.
-type Shapes = Vec<Vec<u32>>;
+use self::device::Shapes;
+pub use self::device::{Device, Fault};
+
+/// Adds the backend to the list.
+fn add() {
+    backends::add(&ENTRY);
+}
 
 static ENTRY: BackendEntry = BackendEntry {
     name: "simulated",
@@ -31,80 +38,6 @@ static ENTRY: BackendEntry = BackendEntry {
         Ok(Box::new(Simulated(rten.open(&BackendSettings::Null, folder)?)))
     },
 };
-
-/// What the device answers instead of computing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fault {
-    /// It computes.
-    #[default]
-    None,
-    /// It is lost.
-    Lost,
-    /// It computes without end, until the fault is another one.
-    Hangs,
-    /// Its memory holds runs of at most this many rows.
-    Memory(u32),
-}
-
-/// A simulated device.
-#[derive(Default)]
-pub struct Device {
-    state: Mutex<State>,
-    /// Held while the device computes.
-    busy: Mutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    fault: Fault,
-    new_shapes: Vec<Shapes>,
-    /// The rows of every run.
-    runs: Vec<u32>,
-    /// The rows of the runs whose inputs were in reserved buffers.
-    reserved: u32,
-    /// The runs that copied their inputs while another one computed.
-    overlaps: u32,
-    computing: u32,
-}
-
-impl Device {
-    /// The device of a name; the first call makes it. Adds the backend to the list.
-    pub fn of(name: &str) -> Arc<Self> {
-        static DEVICES: LazyLock<Mutex<HashMap<String, Arc<Device>>>> = LazyLock::new(Mutex::default);
-        backends::add(&ENTRY);
-        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(devices.entry(name.to_owned()).or_default())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets what the device answers from now on.
-    pub fn set_fault(&self, fault: Fault) {
-        self.state().fault = fault;
-    }
-
-    /// Returns the shapes that were new for a session, once for each session, since the last call, and clears the list.
-    pub fn take_new_shapes(&self) -> Vec<Shapes> {
-        std::mem::take(&mut self.state().new_shapes)
-    }
-
-    /// Returns the rows of the runs since the last call whose inputs were in reserved buffers, and clears the number.
-    pub fn take_reserved(&self) -> u32 {
-        std::mem::take(&mut self.state().reserved)
-    }
-
-    /// Returns how many runs since the last call copied their inputs while another one computed, and clears the number.
-    pub fn take_overlaps(&self) -> u32 {
-        std::mem::take(&mut self.state().overlaps)
-    }
-
-    /// Returns the number of rows of each run since the last call, and clears the list.
-    pub fn take_runs(&self) -> Vec<u32> {
-        std::mem::take(&mut self.state().runs)
-    }
-}
 
 /// The backend.
 struct Simulated(Box<dyn Backend>);
@@ -133,7 +66,7 @@ struct Loaded {
 impl Backend for Simulated {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let mut options = source.options.clone();
-        let device = Device::of(&options.remove("device").unwrap_or_else(|| source.name.clone()));
+        let device = Device::named(&options.remove("device").unwrap_or_else(|| source.name.clone()));
         let mut number = |name: &str, default: u64| match options.remove(name).map(|text| text.parse()) {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),
@@ -281,7 +214,7 @@ impl Model for Loaded {
 /// # Panics
 /// If the model or an option is not accepted.
 pub fn load(bytes: &[u8], options: &[(&str, &str)]) -> Box<dyn Model> {
-    backends::add(&ENTRY);
+    add();
     let backend: BackendName = "simulated".parse().expect("added");
     let backend = backend.open(&BackendSettings::Null, Path::new("")).expect("opened");
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

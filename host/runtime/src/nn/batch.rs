@@ -39,8 +39,8 @@ pub use cost::RunCost;
 pub(in crate::nn) use former::Admitted;
 use former::form_batches;
 use halving::HalvingModel;
-use open::MAX_RESERVED;
 pub use observer::BatchObserver;
+use open::MAX_RESERVED;
 pub(in crate::nn) use padding::PaddedModel;
 pub use prepare::{PrepareError, prepare_sizes};
 pub(in crate::nn) use prepare::{input_with_new_shapes, prepare_single, single_run};
@@ -98,9 +98,12 @@ impl Batches {
 /// known.
 fn reserve_buffers(model: &dyn Model, max_batch: u32) {
     let size = |input: &Signature| {
-        let row = input.shape.as_ref()?.get(1..)?.iter().try_fold(input.types.first()?.size()?, |all, size| {
-            all.checked_mul((*size)? as usize)
-        })?;
+        let row = input
+            .shape
+            .as_ref()?
+            .get(1..)?
+            .iter()
+            .try_fold(input.types.first()?.size()?, |all, size| all.checked_mul((*size)? as usize))?;
         row.checked_mul(max_batch as usize).filter(|bytes| (1..=MAX_RESERVED).contains(bytes))
     };
     if let Some(sizes) = model.inputs().iter().map(size).collect::<Option<Vec<_>>>() {

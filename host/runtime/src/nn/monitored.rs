@@ -9,7 +9,7 @@ mod slots;
 mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -37,6 +37,8 @@ struct Monitored {
     runtime: Option<Handle>,
     slots: Arc<Slots>,
     workers: Arc<Workers>,
+    /// The last figures of the library's allocators.
+    arenas: Mutex<ArenaSizes>,
 }
 
 impl MonitoredModel {
@@ -44,8 +46,8 @@ impl MonitoredModel {
     /// model out of service.
     pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
         let slots = Slots::new(model.properties().concurrent_runs.max(1));
-        let (runtime, workers) = (Handle::try_current().ok(), Arc::default());
-        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers }))
+        let (runtime, workers, arenas) = (Handle::try_current().ok(), Arc::default(), Mutex::default());
+        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers, arenas }))
     }
 }
 
@@ -154,8 +156,13 @@ impl Model for MonitoredModel {
         result
     }
 
+    /// While a run hangs, the last figures: the run may hold the lock of an allocator, and the question would wait for it.
     fn arenas(&self) -> ArenaSizes {
-        self.0.model.arenas()
+        let mut known = self.0.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.health.has_hung() {
+            *known = self.0.model.arenas();
+        }
+        *known
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

@@ -150,7 +150,11 @@ mod tests {
         assert!(spare.take_own(30).capacity() < 100, "100 bytes are too many for 30");
         assert_eq!(spare.take_own(60).capacity(), 100);
         (1..=6).for_each(|bytes| spare.put(Vec::with_capacity(bytes * 100)));
-        assert_eq!(spare.own.iter().map(Vec::capacity).collect::<Vec<_>>(), [300, 400, 500, 600], "the oldest are gone");
+        assert_eq!(
+            spare.own.iter().map(Vec::capacity).collect::<Vec<_>>(),
+            [300, 400, 500, 600],
+            "the oldest are gone"
+        );
         spare.clear();
         assert!(spare.is_empty());
     }
