@@ -11,6 +11,7 @@ mod plugins;
 mod providers;
 mod session;
 mod settings;
+mod trial;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
@@ -169,15 +170,7 @@ impl Backend for OnnxRuntime {
         // A provider of the old kind does not list its devices.
         for provider in Provider::carried().unwrap_or_default() {
             if devices.iter().all(|device| device.provider != provider.ep) {
-                let target = (provider.name == "cuda").then(|| Device::Cuda(0).to_string());
-                devices.push(DeviceDescription {
-                    target,
-                    provider: provider.ep.to_owned(),
-                    kind: String::new(),
-                    vendor: String::new(),
-                    library: None,
-                    details: BTreeMap::new(),
-                });
+                devices.push(self.carried(&provider));
             }
         }
         devices
@@ -185,15 +178,18 @@ impl Backend for OnnxRuntime {
 
     fn devices_of(&self, chip: &Chip) -> Result<Vec<DeviceDescription>, LoadError> {
         let failed = |error: &dyn std::fmt::Display| LoadError(error.to_string());
+        let is_usable = || trial::open(&self.environment, &Device::Chip(Arc::new(chip.clone())));
         match &chip.library {
             Some(path) => {
                 let device = plugins::select(&self.environment, chip, path).map_err(|error| failed(&error))?;
+                is_usable()?;
                 Ok(vec![plugins::described(&device, Some(path))])
             }
             None => {
                 let provider = Provider::of(&chip.provider).map_err(|error| failed(&error))?;
                 provider.check_carried().map_err(|error| failed(&error))?;
                 provider.build(chip.device.as_deref(), &chip.options).map_err(|error| failed(&error))?;
+                is_usable()?;
                 Ok(self.devices().into_iter().filter(|device| device.provider == provider.ep).collect())
             }
         }
@@ -201,6 +197,20 @@ impl Backend for OnnxRuntime {
 }
 
 impl OnnxRuntime {
+    /// A provider that the library carries and that does not list its devices. Its first device can be used, or its target is
+    /// left out, with the reason.
+    fn carried(&self, provider: &Provider) -> DeviceDescription {
+        let (mut target, mut details) = (None, BTreeMap::new());
+        if provider.name == "cuda" {
+            match trial::open(&self.environment, &Device::Cuda(0)) {
+                Ok(()) => target = Some(Device::Cuda(0).to_string()),
+                Err(error) => drop(details.insert("not usable".to_owned(), error.to_string())),
+            }
+        }
+        let (kind, vendor) = (String::new(), String::new());
+        DeviceDescription { target, provider: provider.ep.to_owned(), kind, vendor, library: None, details }
+    }
+
     /// The kind of hardware of a chip that a further library has.
     fn kind_of(&self, device: &Device) -> Option<String> {
         let Device::Chip(chip) = device else { return None };
