@@ -67,6 +67,12 @@ fn is_in_host_memory(device: &Device, kind: Option<&str>) -> bool {
     }
 }
 
+/// Returns true for each provider of OpenVINO, by whichever of its names.
+fn is_openvino(device: &Device) -> bool {
+    let Device::Chip(chip) = device else { return false };
+    plugins::is_named("OpenVINOExecutionProvider", &chip.provider)
+}
+
 impl OnnxRuntime {
     /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`.
     ///
@@ -150,7 +156,8 @@ impl Backend for OnnxRuntime {
         };
         let idle = Mutex::new((0..runs).map(|run| run % sessions.len()).collect());
         let (name, device) = (source.name.clone(), source.device.clone());
-        Ok(Box::new(Loaded { sessions, idle, bound, name, device, properties }))
+        let computes_in_32_bits = is_openvino(&device);
+        Ok(Box::new(Loaded { sessions, idle, bound, name, computes_in_32_bits, device, properties }))
     }
 
     fn description(&self) -> String {

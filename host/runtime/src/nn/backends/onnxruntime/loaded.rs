@@ -8,7 +8,7 @@ use super::bound_memory::BoundMemory;
 use super::c_api::arena::arenas;
 use super::c_api::shared_session::SharedSession;
 use super::failures::run_error;
-use super::values::{check_strings, output, value};
+use super::values::{check_32_bits, check_strings, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::error::{Misfit, RunError};
@@ -26,6 +26,8 @@ pub(super) struct Loaded {
     /// The memory to which runs are bound; `None` if they are not.
     pub(super) bound: Option<BoundMemory>,
     pub(super) name: String,
+    /// True if the provider computes 64-bit integers in 32 bits.
+    pub(super) computes_in_32_bits: bool,
     pub(super) device: Device,
     pub(super) properties: ModelProperties,
 }
@@ -36,7 +38,11 @@ impl Model for Loaded {
     }
 
     fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
-        if tensor.ty == TensorType::Bytes { check_strings(tensor) } else { Ok(()) }
+        match tensor.ty {
+            TensorType::Bytes => check_strings(tensor),
+            TensorType::I64 if self.computes_in_32_bits => check_32_bits(tensor),
+            _ => Ok(()),
+        }
     }
 
     /// Each session has its own algorithms, so each is run.
