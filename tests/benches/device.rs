@@ -75,7 +75,9 @@ fn main() {
             let pipeline = app.pipeline("p").expect("configured");
             for callers in [1, 16, 32] {
                 device.take_new_shapes();
-                (device.take_runs(), device.take_reserved(), device.take_overlaps());
+                device.take_runs();
+                device.take_reserved();
+                device.take_overlaps();
                 let before = copied(&app);
                 let (requests, rate) = bench::served(&pipeline, "c", &body, callers, time).await;
                 let (new, runs) = (device.take_new_shapes().len() as f64, device.take_runs());

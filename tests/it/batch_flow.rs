@@ -24,7 +24,9 @@ async fn runs(device: &str, max_delay: &str, costs: &str, callers: usize, time: 
     );
     let server = Arc::new(Server::start(&config(&model)).await);
     let body = std::fs::read(data("digits/4.png")).expect("a digit");
-    (simulated.take_runs(), simulated.take_reserved(), simulated.take_overlaps());
+    simulated.take_runs();
+    simulated.take_reserved();
+    simulated.take_overlaps();
     let ends = Arc::new(AtomicBool::new(false));
     let callers: Vec<_> = (0..callers)
         .map(|_| {

@@ -110,7 +110,7 @@ mod tests {
     fn a_buffer_belongs_to_one_batch_until_it_is_dropped() {
         let buffers = Arc::new(HostBuffers::default());
         for bytes in [8, 4] {
-            buffers.add(Box::new(vec![7; bytes]));
+            buffers.add(Box::new(vec![7_u8; bytes]));
         }
         let mut first = buffers.take(3).expect("the smaller one");
         assert!(first.as_ref().is_empty(), "what it held before is not shown");

@@ -177,7 +177,7 @@ impl Backend for OnnxRuntime {
         // A provider of the old kind does not list its devices.
         for provider in Provider::carried().unwrap_or_default() {
             if devices.iter().all(|device| device.provider != provider.ep) {
-                devices.push(self.carried(&provider));
+                devices.push(self.carried(provider));
             }
         }
         devices

@@ -164,7 +164,7 @@ mod tests {
     fn a_reserved_buffer_holds_what_ordinary_memory_would() {
         let reserved = |bytes: usize| {
             let buffers = Arc::new(HostBuffers::default());
-            buffers.add(Box::new(vec![9; bytes]));
+            buffers.add(Box::new(vec![9_u8; bytes]));
             RowBuffer::Reserved(buffers.take(bytes).expect("one"))
         };
         for room in [6, 8, 64] {
