@@ -51,8 +51,9 @@ impl SharedSession {
         // same memory, until the binding is released; the buffers are borrowed for `'r`, which ends after that, and also
         // after the last use of the outputs, because `Outputs` has this lifetime: an output may be the memory of an input.
         //
-        // `SynchronizeBoundInputs` waits until copies that were only queued have ended, and `SynchronizeBoundOutputs` until
-        // the outputs are written. If the run is terminated by its options, it returns an error, and the binding is
+        // `SynchronizeBoundInputs` waits until copies that were only queued have ended. A run waits at its end for everything
+        // that it queued (the library's option `disable_synchronize_execution_providers` is not set), and
+        // `SynchronizeBoundOutputs` once more for the providers, so the outputs are written when they are read. If the run is terminated by its options, it returns an error, and the binding is
         // released like after any other one.
         //
         // Concurrent calls: `RunWithBinding` is `Run` with the values of the binding, so what the comment in
