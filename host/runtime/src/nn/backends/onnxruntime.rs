@@ -132,7 +132,7 @@ impl Backend for OnnxRuntime {
         };
         let signatures = |outlets: &[Outlet]| {
             let signatures =
-                outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<_, _>>();
+                outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<Vec<_>, _>>();
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
