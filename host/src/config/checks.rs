@@ -76,6 +76,7 @@ impl Config {
             times.push((format!("models.{name}.max_delay"), model.max_delay));
             times.push((format!("models.{name}.device_retry"), model.device_retry));
             times.push((format!("models.{name}.hang_after"), model.hang_after));
+            times.push((format!("models.{name}.load_deadline"), model.load_deadline));
         }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));

@@ -68,6 +68,7 @@ pub mod lost_copies;
 pub mod manifest;
 mod manifest_assets;
 mod model_files;
+mod model_load;
 pub mod model_repository;
 pub mod needed;
 pub mod newest_file;

@@ -15,6 +15,9 @@ use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
 use super::named_registry::Registry;
 use crate::records::shadow::pair::ChipPair;
 
+/// A difference above this counts as this.
+const LARGEST: f64 = 1e100;
+
 /// The metrics of shadow runs.
 pub(in crate::records) struct ShadowMetrics {
     runs: Family<RunLabels, Counter>,
@@ -99,13 +102,14 @@ impl ShadowMetrics {
     /// Counts the differences of a run.
     pub(in crate::records) fn observe(&self, pair: &ChipPair, figures: &Figures) {
         let labels = PairLabels::of(pair);
-        self.absolute.get_or_create(&labels).observe(figures.absolute);
+        // Two of the largest numbers would make the sum infinite for ever.
+        self.absolute.get_or_create(&labels).observe(figures.absolute.min(LARGEST));
         self.relative.get_or_create(&labels).observe(figures.relative);
         self.cosine_distance.get_or_create(&labels).observe(figures.cosine_distance);
-        if let Some(Scores { rows, top1, top5 }) = figures.scores {
+        if let Some(Scores { rows, top1, wide, top5 }) = figures.scores {
             self.rows.get_or_create(&labels).inc_by(rows);
             self.top1.get_or_create(&labels).inc_by(top1);
-            self.top5.get_or_create(&labels).inc_by(top5);
+            self.top5.get_or_create(&labels).inc_by(top5 + (rows - wide));
         }
     }
 

@@ -80,12 +80,7 @@ impl Shadows {
 
     async fn run(&self, job: Job) -> Verdict {
         let Job { pipeline, request, pair, claim, inputs, outputs, time, .. } = job;
-        // An output may be a part of the buffer of a whole batch, which would be kept too, and is not counted.
-        let detached = |(name, tensor): (String, Tensor)| {
-            let data = tensor.data.detached();
-            (name, Tensor::with_bytes(tensor.dimensions, tensor.ty, data))
-        };
-        let outputs: Tensors = outputs.into_iter().map(detached).collect();
+        let (inputs, outputs) = (detached(inputs), detached(outputs));
         let slot = tokio::time::timeout(pipeline.deadline, Arc::clone(&self.slots).acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Verdict::Skipped(Skipped::Late) };
         let Some(stage) = pipeline.chip(&pair.shadow) else { return Verdict::Skipped(Skipped::NoAnswer) };
@@ -117,6 +112,16 @@ impl Shadows {
             },
         }
     }
+}
+
+/// The tensors in buffers of their own. An input may be a part of the body of the request, with everything that the caller
+/// wrote around it, and an output a part of the buffer of a whole batch: all of it would be kept too, and is not counted.
+fn detached(tensors: Tensors) -> Tensors {
+    let detached = |(name, tensor): (String, Tensor)| {
+        let data = tensor.data.detached();
+        (name, Tensor::with_bytes(tensor.dimensions, tensor.ty, data))
+    };
+    tensors.into_iter().map(detached).collect()
 }
 
 /// Counts how a run ended, and logs and records it if that is worth it.
@@ -183,5 +188,21 @@ impl RunObserver for Observer {
 
     fn stage_ended(&mut self, report: StageReport, _error: Option<&StageError>) {
         self.time = report.duration;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_runtime::tensor::{TensorBytes, TensorType};
+
+    use super::*;
+
+    #[test]
+    fn a_waiting_shadow_run_keeps_no_body_and_no_batch() {
+        let body = TensorBytes::from(vec![7; 1 << 20]);
+        let part = Tensor::with_bytes(vec![4], TensorType::U8, body.view(8..12));
+        let kept = detached(vec![("x".to_owned(), part)]);
+        assert_eq!(body.into_buffer().map(|buffer| buffer.len()), Some(1 << 20), "nothing else keeps it");
+        assert_eq!((&*kept[0].1.data, size(&kept)), (&[7; 4][..], 4));
     }
 }

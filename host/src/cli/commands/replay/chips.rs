@@ -133,7 +133,7 @@ fn numbers(figures: Option<Figures>) -> [String; 5] {
     };
     let share = |count: u64, rows: u64| agreement((rows > 0).then(|| count as f64 / rows as f64));
     let [top1, top5] = match scores {
-        Some(scores) => [share(scores.top1, scores.rows), share(scores.top5, scores.rows)],
+        Some(scores) => [share(scores.top1, scores.rows), share(scores.top5, scores.wide)],
         None => [absent(), absent()],
     };
     [difference(absolute), difference(relative), difference(cosine_distance), top1, top5]
