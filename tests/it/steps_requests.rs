@@ -135,7 +135,7 @@ async fn a_recorded_request_is_run_again_as_a_whole_or_one_step_of_it() {
     }
     for (more, words) in [
         (vec!["--step", "ghost"], "has no step `ghost`; its steps are in, split, each, out"),
-        (vec!["--step", "each", "--chip", "a", "--chip", "b"], "--step runs on one chip"),
+        (vec!["--step", "each", "--chip", "a", "--chip", "b"], "has no chip `a`; it has default"),
     ] {
         let (code, printed, log) = replay(&more);
         assert!(code == Some(1) && log.contains(words), "{printed}{log}");

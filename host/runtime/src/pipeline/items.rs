@@ -201,7 +201,7 @@ async fn item_input(
         if step == until {
             return Ok(Some(input));
         }
-        let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = run.graph.run_step((step, Some(item)), &run.chip, observer, &run.request, input).await;
         if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
             made.insert(step, bundle);
         }
@@ -246,7 +246,7 @@ async fn run_item(run: &Run, region: &Region, item: usize, input: Bundle, observ
     let mut made: HashMap<usize, Bundle> = HashMap::from([(plan.maker, input)]);
     for &step in &plan.steps {
         let input = input_of(run, region, &made, item, step)?;
-        let value = graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = graph.run_step((step, Some(item)), &run.chip, observer, &run.request, input).await;
         let value = value.map_err(|error| of_item(item, error))?;
         if let Value::One(bundle) = value {
             made.insert(step, bundle);

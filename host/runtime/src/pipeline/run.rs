@@ -70,7 +70,7 @@ pub(super) async fn inputs(
 async fn run_job(run: &Arc<Run>, job: Job, observer: &mut dyn RunObserver) -> Result<Made, PipelineError> {
     match job {
         Job::Step(step, input) => {
-            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await?;
+            let value = run.graph.run_step((step, None), &run.chip, observer, &run.request, input).await?;
             Ok(vec![(step, value)])
         }
         Job::Region { region, items, shared } => items::run(run, region, items, shared, observer).await,

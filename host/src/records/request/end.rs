@@ -14,7 +14,6 @@ use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
 use crate::records::request_summary::{merged, repeats_steps};
-use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
 use crate::records::traces::request_trace::{RequestEnd, RequestTrace};
@@ -55,9 +54,7 @@ impl Drop for RequestRecord {
             reply: None,
         };
         if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
-            let infer = stages.iter().rfind(|report| report.stage.kind() == StageKind::Infer);
-            let recording = self.input.as_ref().map(|input| input.recording(facts()));
-            shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
+            shadow.request_ended(|| self.input.as_ref().map(|input| input.recording(facts())));
         }
         if let Some(capture) = self.capture.take() {
             capture.input.recording(facts()).capture(capture.reply);
