@@ -54,6 +54,9 @@ pub(super) fn joined<'a>(
 /// # Errors
 /// If that step hands on two tensors of the same name. The text names it.
 pub(super) fn handed(from: usize, names: Names<'_>, bundle: Bundle) -> Result<Bundle, String> {
+    if bundle.tensors.len() < 2 {
+        return Ok(bundle);
+    }
     let repeated = {
         let mut known = KnownNames::default();
         let mut names_of = bundle.tensors.iter().map(|(name, _)| name);

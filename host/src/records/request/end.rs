@@ -1,6 +1,7 @@
 //! The end of a request: it is counted, logged and kept as one of the latest, and its input is recorded if it is
 //! wanted.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -82,7 +83,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = has_steps.then(|| display(step_bytes(steps))),
+            step_bytes = has_steps.then(|| display(StepBytes(steps))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -110,7 +111,14 @@ impl Drop for RequestRecord {
 }
 
 /// The high-water marks of steps, for the log.
-fn step_bytes(steps: &[StageReport]) -> String {
-    let marks: Vec<_> = steps.iter().map(|step| format!("{}={}", step.stage, step.usage.high_water)).collect();
-    marks.join(",")
+struct StepBytes<'a>(&'a [StageReport]);
+
+impl fmt::Display for StepBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "," };
+            write!(f, "{separator}{}={}", step.stage, step.usage.high_water)?;
+        }
+        Ok(())
+    }
 }
