@@ -17,6 +17,7 @@ use super::values::{Value, joined};
 use crate::cap::{RequestBytes, RequestMemory};
 use crate::outcome::Outcome;
 use crate::stage::{Bundle, RunObserver, StageError};
+use crate::tensor::Tensor;
 
 /// Maximum number of items of one request that run at the same time.
 const MAX_LANES: usize = 16;
@@ -97,7 +98,9 @@ pub(super) async fn run(
     let collect = async {
         let mut made: Vec<Option<Made>> = (0..total).map(|_| None).collect();
         let mut is_done = total == 0;
-        // Contexts that wait for the other items are memory of the request.
+        // The items before this one have a result.
+        let mut complete = 0;
+        // What waits for the other items is memory of the request.
         let mut held = Vec::new();
         let mut expired = None;
         while !is_done {
@@ -124,7 +127,8 @@ pub(super) async fn run(
                     made[item] = Some(result);
                     // Of several items that fail, the first one is the error, so those before it must end.
                     let needed = queue.last.load(Relaxed).saturating_add(1).min(total);
-                    is_done = made[..needed].iter().all(Option::is_some);
+                    complete += made[complete..].iter().take_while(|made| made.is_some()).count();
+                    is_done = complete >= needed;
                     // An item that was taken after the end may not fail by itself: its steps may be none, or fail before
                     // they look at the time. The items after it are not run, so nothing else would end the request.
                     if !is_done && queue.is_over.load(Relaxed) {
@@ -153,7 +157,8 @@ pub(super) async fn run(
     exits(run, region.number, made?, is_partial.then_some(&contexts))
 }
 
-/// Counts the contexts of an item in the limit of the request.
+/// Counts what an item hands on in the limit of the request, besides the bytes of its tensors, which the stages count: its
+/// contexts, and the names and shapes of its tensors, also of those that it shares with other items.
 fn hold(
     run: Run<'_>,
     region: usize,
@@ -161,7 +166,9 @@ fn hold(
     bundles: &[Bundle],
 ) -> Result<RequestBytes, PipelineError> {
     let plan = &run.graph.plan.regions[region];
-    let bytes = bundles.iter().map(|bundle| bundle.context.len() as u64).sum();
+    let of_tensor = |(name, tensor): &(String, Tensor)| size_of::<Tensor>() + name.len() + 4 * tensor.dimensions.len();
+    let of_bundle = |it: &Bundle| it.context.len() + it.tensors.iter().map(of_tensor).sum::<usize>();
+    let bytes = bundles.iter().map(of_bundle).sum::<usize>() as u64;
     let last = plan.steps.last().copied().unwrap_or(plan.maker);
     let stage = run.graph.core(last, run.chip);
     memory.hold(bytes).map_err(|limit| failed(stage)(StageError::from_wasmtime(&limit.into())))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{PipelineError, failed};
 use super::in_flight::Run;
 use super::plan::{Inputs, Region, Source, Unit};
-use super::values::{Value, contexts, gathered, handed, joined, only};
+use super::values::{Value, contexts, gathered, gathered_tensors, handed, joined, only};
 use crate::stage::{Bundle, StageCore, StageError};
 
 /// The work of a unit with everything that it takes.
@@ -118,6 +118,8 @@ impl<'a> Slots<'a> {
             // made before that.
             let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
             stage.check_context(bytes).map_err(failed(stage))?;
+            let tensors = gathered_tensors(inputs, |step| self.values[step].as_ref());
+            stage.check_gathered(tensors).map_err(failed(stage))?;
             gathered(inputs, &names, base, |step| self.values[step].as_ref())
         } else if let Some((from, bundle)) = self.take_alone(unit, inputs) {
             handed(from, &names, bundle)

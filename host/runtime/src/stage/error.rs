@@ -78,6 +78,11 @@ pub(crate) enum OddTensor {
     /// Two tensors have the same name. A caller would read one or the other.
     #[error("the plugin returned two tensors `{0}`")]
     Twice(String),
+    /// All items together have many tensors.
+    #[error(
+        "the step gathers {0} tensors, {MAX_RESOURCES} are allowed; make fewer items, or hand on fewer tensors of each"
+    )]
+    Gathered(usize),
 }
 
 impl OddTensor {
@@ -202,7 +207,7 @@ impl StageError {
             this
         } else if let Some(odd) = error.downcast_ref::<OddTensor>() {
             let outcome = match odd {
-                OddTensor::Name(_) | OddTensor::Dimensions(_) => Outcome::OutputLimit,
+                OddTensor::Name(_) | OddTensor::Dimensions(_) | OddTensor::Gathered(_) => Outcome::OutputLimit,
                 OddTensor::Size(..) | OddTensor::Twice(_) => Outcome::Internal,
             };
             Self::new(outcome, odd.to_string(), detail)
