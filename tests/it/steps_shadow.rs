@@ -133,6 +133,12 @@ async fn the_items_that_differ_most_are_recorded_and_chips_are_compared_by_recor
     assert_eq!(reply.status, 200, "{}", reply.text);
     let pair = settled(&server, 3).await;
     assert_eq!((&pair["compared"], &pair["largest"]["item"]), (&json!(3), &json!(0)), "{pair}");
+    // Each chip of the step has its own model, also for tensors alone.
+    for (chip, last) in [("a", 0.5), ("b", 1.5)] {
+        let input = json!({ "name": "x", "datatype": "FP32", "shape": [1, 2], "data": [2.0, 0.5] });
+        let reply = server.infer_json("p.model", &json!({ "inputs": [input], "parameters": { "chip": chip } })).await;
+        assert_eq!(reply.json()["outputs"][0]["data"], json!([2.0, 0.5, last]), "{}", reply.text);
+    }
     server.stop().await;
     let files = std::fs::read_dir(&dir).expect("a folder").map(|entry| entry.expect("an entry").path());
     let facts = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
