@@ -5,7 +5,7 @@
 //! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
 //!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`.
 //!   [`guest_output`]: the guest's stdout and stderr as log events.
-//! - [`error`]: a stage that failed.
+//! - [`error`]: a stage that failed. `odd_tensor`: tensors that are not handed on.
 //! - [`lifecycle`]: the optional `init` of a plugin.
 //! - [`core`]: the part that all kinds of stage share. [`limits`]: cap, times and output of a stage. [`run`]: one run: instantiate, call, drop.
 //! - [`observer`]: the interface that every run reports to.
@@ -22,6 +22,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod linker;
 pub mod observer;
+mod odd_tensor;
 mod poll_limit;
 mod regions;
 pub mod run;
