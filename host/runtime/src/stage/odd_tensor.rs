@@ -31,9 +31,15 @@ pub(crate) enum OddTensor {
 impl OddTensor {
     /// Checks the tensors that a plugin returned.
     pub(super) fn check(tensors: &Tensors) -> Result<(), Self> {
-        let mut known = HashSet::with_capacity(tensors.len());
-        for (name, tensor) in tensors {
-            if !known.insert(name) {
+        // A few names are compared one by one, which needs no table.
+        const FEW: usize = 8;
+        let mut many = HashSet::new();
+        for (at, (name, tensor)) in tensors.iter().enumerate() {
+            let is_known = match tensors.len() > FEW {
+                true => !many.insert(name),
+                false => tensors[..at].iter().any(|(known, _)| known == name),
+            };
+            if is_known {
                 return Err(Self::Twice(name.clone()));
             }
             tensor.check_size().map_err(|mismatch| Self::Size(name.clone(), mismatch))?;
