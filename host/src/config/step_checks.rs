@@ -144,7 +144,7 @@ impl Pipeline {
         let others = step.chips.keys().map(String::as_str).filter(|chip| Some(*chip) != default_chip);
         let others = others.collect::<Vec<_>>().join(", ");
         let chip = &shadow.chip;
-        if default_chip == Some(chip) {
+        if default_chip == Some(chip.as_str()) {
             let reason = format!("`{chip}` is the chip of requests that name none; set it to one of {others}");
             return Some(("shadow.chip", reason));
         }
