@@ -240,6 +240,7 @@ mod steps_log;
 mod steps_pipelines;
 mod steps_requests;
 mod steps_sample;
+mod steps_shadow;
 mod stored_model;
 mod string_models;
 mod swap;

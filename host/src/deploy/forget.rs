@@ -123,8 +123,8 @@ impl Deployer {
         serving.records.shadows.retain(|pair| {
             let is_of = |pipeline: &ServedPipeline| {
                 pipeline.version == pair.version
-                    && pipeline.chips.contains_key(&pair.chip)
-                    && pipeline.shadow.as_ref().is_some_and(|shadow| shadow.chip == pair.shadow)
+                    && pipeline.select(&pair.chip).is_some()
+                    && pipeline.shadow_of(&pair.stage).is_some_and(|shadow| shadow.chip == pair.shadow)
             };
             served.routes.get(&pair.pipeline).is_some_and(|route| {
                 let canary = route.canary.as_ref().map(|canary| &canary.pipeline);

@@ -6,7 +6,7 @@
 //! ends. A rejected release leaves the running version in place.
 //!
 //! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
-//!   [`shadow`]: the chip that also computes a share of the requests.
+//!   [`shadow`]: the chips that also compute a share of the requests.
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
