@@ -247,6 +247,7 @@ mod tiles;
 mod tls;
 mod traces;
 mod traces_export;
+mod traces_tls;
 mod unread_replies;
 mod unready_files;
 mod upload_manifest;
