@@ -71,6 +71,7 @@ mod fleet;
 mod fleet_canary;
 mod fleet_dns;
 mod fleet_hosts;
+mod fleet_operators;
 mod fleet_reports;
 mod fleet_undo;
 mod fleet_waits;
