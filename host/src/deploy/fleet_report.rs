@@ -9,6 +9,8 @@ use crate::records::canary_counts::SentCounts;
 
 /// Maximum number of canaries that one server is believed to have.
 const MAX_CANARIES: usize = 4_096;
+/// Maximum bytes of what identifies a server or a canary: they have 36.
+const MAX_ID: usize = 64;
 /// Maximum bytes of a reason.
 const MAX_REASON: usize = 1_000;
 
@@ -29,6 +31,9 @@ impl FleetReport {
     pub fn checked(mut self) -> Result<Self, String> {
         if self.canaries.len() > MAX_CANARIES {
             return Err(format!("its reply has more than {MAX_CANARIES} canaries"));
+        }
+        if self.server.len() > MAX_ID || self.canaries.iter().any(|canary| canary.run.len() > MAX_ID) {
+            return Err("its reply names servers or canaries as no server does".to_owned());
         }
         for canary in &mut self.canaries {
             canary.reason = canary.reason.take().map(|reason| printable(&reason, MAX_REASON));
@@ -147,6 +152,8 @@ mod tests {
         let report = |canaries| FleetReport { server: "a".into(), canaries };
         let reason = report(vec![one.clone()]).checked().expect("valid").canaries.remove(0).reason.expect("a reason");
         assert!(reason.len() < 1_100 && !reason.contains('\u{1b}'), "{reason}");
+        let long = FleetCanary { run: "r".repeat(MAX_ID + 1), ..one.clone() };
+        assert!(report(vec![long]).checked().expect_err("too long").contains("names"));
         assert!(report(vec![one; MAX_CANARIES + 1]).checked().expect_err("too many").contains("canaries"));
     }
 
