@@ -58,7 +58,6 @@ fn two_operators_at_once_leave_one_version_behind() {
         refused += outputs.iter().filter(|output| output.status.code() == Some(1)).count();
         for (output, message) in outputs.iter().zip(&messages) {
             assert!(matches!(output.status.code(), Some(0 | 1)), "{message}");
-            assert!(!message.contains("could not be taken back"), "{message}");
         }
     }
     println!("{refused} of 8 deployments were refused because of the other one");

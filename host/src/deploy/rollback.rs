@@ -159,7 +159,7 @@ pub fn check_expected(serving: &Serving, name: &str, expected: Option<&str>) -> 
     }
     let canary = if is_it { ", with a canary" } else { "" };
     Err(ChangeError::Conflict(format!(
-        "plugin `{name}` was changed by somebody else: {:.12} serves{canary}, instead of {} alone. Look at it again with \
+        "plugin `{name}` was changed by somebody else: {:.12} serves{canary}, instead of {:.12} alone. Look at it again with \
          `plimsoll plugin list`",
         serves.map_or("no version", |digest| &**digest),
         shortened(expected)

@@ -97,9 +97,10 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
         }
     }
     let after = PluginState::of(server, plugin).await.map_err(|error| error.to_string())?;
-    match after.serving == before.serving {
+    // If it serves neither what it had nor the version of this change, somebody else has changed it since.
+    match after.serving == before.serving || !after.has(&change.digest) {
         true => Ok(true),
-        false => Err(format!("another version serves: {}", after.serving.as_deref().unwrap_or("none"))),
+        false => Err(format!("the version still serves: {}", after.serving.as_deref().unwrap_or("none"))),
     }
 }
 
