@@ -78,6 +78,33 @@ const CASES: &[Case] = &[
     Case { arguments: &["--pipeline", "digits"], ..leaks("nn_contexts", &["ok"], (2.0, 2.0), "") },
 ];
 
+/// The cases that run by default: each kind of verdict, of what grows and of what holds it. All run if `PLIMSOLL_LEAK` is
+/// `all`.
+const SAMPLE: &[&str] = &[
+    "content_cache",
+    "batch_flush",
+    "cache_and_leak",
+    "own_grow",
+    "alloc_talc",
+    "steady_dlm",
+    "stream_handles",
+    "tensor_err",
+    "listeners",
+    "nm_mutex_opt_box",
+    "typed_arena_kept",
+    "errmap_extend",
+    "coupon",
+    "after_1000",
+    "one_in_50_random",
+    "nn_contexts",
+];
+
+/// The cases that run.
+fn wanted() -> impl Iterator<Item = &'static Case> {
+    let are_all_wanted = std::env::var_os("PLIMSOLL_LEAK").is_some_and(|wanted| wanted == "all");
+    CASES.iter().filter(move |case| are_all_wanted || SAMPLE.contains(&case.name))
+}
+
 /// Builds the sources. Returns the folder of their components.
 pub(crate) fn build(cases: &Path) -> PathBuf {
     let project = Path::new(env!("CARGO_TARGET_TMPDIR")).join("leak-cases");
@@ -88,7 +115,7 @@ pub(crate) fn build(cases: &Path) -> PathBuf {
         fs::create_dir_all(project.join(folder)).expect("a folder");
     }
     fs::copy(cases.join("h4_lib.rs"), project.join("src/lib.rs")).expect("copied");
-    for case in CASES {
+    for case in wanted() {
         let file = format!("{}.rs", case.name);
         fs::copy(cases.join(&file), project.join("examples").join(&file)).expect("copied");
         let _ = write!(manifest, "\n[[example]]\nname = {:?}\ncrate-type = [\"cdylib\"]\n", case.name);
@@ -122,7 +149,7 @@ fn each_case_has_its_true_verdict_bytes_and_holder() {
     let Some(cases) = shared("cases/leaks") else { return };
     let (folder, corpus) = (build(&cases), corpus());
     let mut wrong = Vec::new();
-    for case in CASES {
+    for case in wanted() {
         let laboratory = Laboratory::new();
         let plugin = folder.join(format!("{}.wasm", case.name));
         let output = laboratory.run(&plugin, corpus.path(), &[&["--no-trace"], case.arguments].concat());
