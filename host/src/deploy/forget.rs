@@ -147,7 +147,9 @@ fn missing(config: &Config, name: &str, plugin: &CatalogEntry, path: &Path) -> S
             format!("its version comes from {shown}, and the configuration names {named}{why}")
         }
         None if !path.parent().is_some_and(|folder| is_at_folder(config, folder)) => {
-            format!("its version comes from {shown}, which is not in the plugin folder, and the configuration names no file")
+            format!(
+                "its version comes from {shown}, which is not in the plugin folder, and the configuration names no file"
+            )
         }
         _ => format!("its file {shown} is gone"),
     }
