@@ -212,6 +212,7 @@ mod rolling_restart;
 mod run_sizes;
 mod run_sizes_of_numbers;
 mod sdk_helpers;
+mod sdk_types;
 mod served_folder;
 mod service_manager;
 mod shadow;
