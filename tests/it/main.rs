@@ -244,6 +244,7 @@ mod systemd_container;
 mod tensor_budget;
 mod tensor_types;
 mod terminal;
+mod terminal_progress;
 mod tiles;
 mod tls;
 mod traces;
