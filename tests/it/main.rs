@@ -109,6 +109,7 @@ mod incident;
 mod init;
 mod init_assumptions;
 mod init_backends;
+mod init_families;
 mod isolation;
 mod journal_format;
 mod large_replies;
