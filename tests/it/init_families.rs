@@ -158,6 +158,20 @@ fn inputs_of_other_types_and_sizes_are_served_or_refused() {
     }
     assert!(!config.contains("mean"), "{config}");
 
+    // No size is fixed, not even that of the channels, as in exports of transformers. Their output is named `logits`.
+    let open = Onnx::new(22)
+        .input("pixel_values", &[None; 4])
+        .node("GlobalAveragePool", &["pixel_values"], "pooled", &[])
+        .node("Flatten", &["pooled"], "logits", &[("axis", 1)])
+        .output("logits", &[None, Some(3)]);
+    let (printed, config, folder) = site.made("open", &open, &["--normalisation", "unit"]);
+    let assumed = assumptions(&folder, &printed);
+    for (key, value) in
+        [("layout", "\"nchw\""), ("channels", "\"rgb\""), ("width", "224"), ("height", "224"), ("scores", "\"logits\"")]
+    {
+        assert!(assumed.contains(&(key.to_owned(), value.to_owned())), "{key}: {printed}{config}");
+    }
+
     let relu = |shape: &[Option<i64>]| Onnx::new(22).input("x", shape).node("Relu", &["x"], "y", &[]).open_output("y");
     let message = site.refusal("wide", &relu(&[Some(1), Some(3), Some(48), None]), &["--size", "320x64"]);
     assert!(message.contains("fixes its input to ?x48"), "{message}");

@@ -94,8 +94,8 @@ fn the_types_accept_the_example_and_new_plugins() {
     let folder = TempDir::new().expect("a folder");
     for kind in ["preprocess", "infer", "postprocess"] {
         let plugin = folder.path().join(kind);
-        let made = ["plugin", "new", plugin.to_str().expect("text"), "--kind", kind, "--language", "javascript"];
-        let output = run(&made);
+        let path = plugin.to_str().expect("text");
+        let output = run(&["plugin", "new", "typed", "--path", path, "--kind", kind, "--language", "javascript"]);
         assert!(output.status.success(), "{}", text(&output.stderr));
         // A module of the host.
         let host = "declare module \"wasi:nn/graph@0.2.0-rc-2024-10-28\" {\n  export function loadByName(name: string): any;\n}\n";

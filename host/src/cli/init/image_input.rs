@@ -22,6 +22,8 @@ pub(in crate::cli) struct ImageInput {
     pub(in crate::cli) channels: u64,
     /// True if the channels are the last dimension.
     pub(in crate::cli) is_nhwc: bool,
+    /// True if the model does not say which dimension has the channels.
+    pub(in crate::cli) is_layout_assumed: bool,
     /// The type of its elements.
     pub(in crate::cli) ty: TensorType,
     /// True if the number of images is not fixed.
@@ -64,6 +66,8 @@ impl ImageInput {
             (true, false) => (false, a, b, c),
             (false, true) => (true, c, a, b),
             (true, true) => return Err(no_image(model, "both dimension 1 and dimension 3 could be the channels")),
+            // Nothing is fixed, as in exports of transformers.
+            (false, false) if a.is_none() && (c.is_some() || b.is_none()) => (false, None, b, c),
             (false, false) => return Err(no_image(model, "neither dimension 1 nor dimension 3 has 1 or 3 channels")),
         };
         let fits =
@@ -88,6 +92,7 @@ impl ImageInput {
             height,
             channels: channels.unwrap_or(3),
             is_nhwc,
+            is_layout_assumed: channels.is_none(),
             ty,
             has_batch_axis: batch.is_none(),
             size_source,
@@ -120,6 +125,11 @@ impl ImageInput {
         ];
         if self.is_nhwc {
             settings.push(Setting::known("layout", "nhwc", "the model's channels are the last dimension"));
+        }
+        if self.is_layout_assumed {
+            let reason =
+                "the model does not fix its channels; this is [1, 3, height, width], as models of PyTorch have it";
+            settings.push(Setting::assumed("layout", "nchw", reason));
         }
         let dtype = match self.ty {
             TensorType::U8 => Some(("u8", "the model takes bytes")),

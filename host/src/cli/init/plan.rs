@@ -8,7 +8,7 @@ use super::folder::Contents;
 use super::image_input::ImageInput;
 use super::labels::Labels;
 use super::normalisation::Normalisation;
-use super::probe::{ModelFiles, Probe, with_values};
+use super::probe::{ModelFiles, Output, Probe, with_values};
 use super::recognition::recognise;
 use super::setting::Setting;
 use super::task::Task;
@@ -86,13 +86,16 @@ impl Plan {
     /// Decides what depends on the numbers that the model returns, by the bundled sample in a pipeline with the settings that
     /// are written. `task` is what is known without them. If the sample cannot be run, it stays.
     pub(in crate::cli) async fn decide(&mut self, task: Task, folder: &Path) -> Result<Task, Error> {
-        let recognised = |outputs: &[_]| recognise(&self.model, &self.input, outputs, self.labels);
+        let recognised = |outputs: &[Output]| recognise(&self.model, &self.input, outputs, self.labels);
         let mut depends = false;
         for values in Values::SHOWN {
             depends |= recognised(&with_values(&self.probe.outputs, values))? != task;
         }
+        if !depends {
+            return Ok(task);
+        }
         let mut task = task;
-        for _ in 0..if depends { TRIALS } else { 0 } {
+        for _ in 0..TRIALS {
             let preprocess = self.preprocess(&task);
             let contents = Contents {
                 postprocess: "tensors-postprocess",
