@@ -67,7 +67,7 @@ impl ImageInput {
             (false, true) => (true, c, a, b),
             (true, true) => return Err(no_image(model, "both dimension 1 and dimension 3 could be the channels")),
             // Nothing is fixed, as in exports of transformers.
-            (false, false) if a.is_none() && (c.is_some() || b.is_none()) => (false, None, b, c),
+            (false, false) if a.is_none() && b.is_some() == c.is_some() => (false, None, b, c),
             (false, false) => return Err(no_image(model, "neither dimension 1 nor dimension 3 has 1 or 3 channels")),
         };
         let fits =
