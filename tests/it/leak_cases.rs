@@ -101,7 +101,7 @@ const SAMPLE: &[&str] = &[
 
 /// The cases that run.
 fn wanted() -> impl Iterator<Item = &'static Case> {
-    let are_all_wanted = std::env::var_os("PLIMSOLL_LEAK").is_some_and(|wanted| wanted == "all");
+    let are_all_wanted = crate::leak::are_all_wanted();
     CASES.iter().filter(move |case| are_all_wanted || SAMPLE.contains(&case.name))
 }
 
