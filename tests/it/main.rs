@@ -15,6 +15,7 @@ mod canary;
 mod canary_changes;
 mod canary_counts;
 mod capture;
+mod caused_panics;
 mod chains;
 mod chip_failures;
 mod chip_hangs;

@@ -27,6 +27,7 @@ use crate::records::RequestSummary;
 use crate::serve::administrator::Administrator;
 use crate::serve::client::Client;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::handler_panics::HandlerPanics;
 use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id};
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
@@ -218,8 +219,10 @@ impl GrpcInferenceService for Service {
                 let id = message.id.clone();
                 let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
                 let message = (message, held.as_ref());
-                let Inferred { result, .. } = this.infer(&headers, (&client, STREAM_INFER), left, message).await;
-                Ok(match result {
+                let inferred = this.infer(&headers, (&client, STREAM_INFER), left, message);
+                // A panic ends neither the stream nor the connection.
+                let inferred = HandlerPanics::new(&this.app.records).catch(STREAM_INFER, inferred).await;
+                Ok(match inferred.and_then(|inferred| inferred.result) {
                     Ok(response) => {
                         ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
                     }
