@@ -149,6 +149,7 @@ mod oip_batch;
 mod oip_binary;
 mod oip_conformance;
 mod oip_fuzz;
+mod oip_json_numbers;
 mod oip_misread;
 mod oip_openapi;
 mod oip_repository;

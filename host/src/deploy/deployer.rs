@@ -247,7 +247,7 @@ impl Deployer {
                 }
             }
         }
-        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded.keys().cloned().collect() }));
+        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded_models() }));
         Ok(())
     }
 

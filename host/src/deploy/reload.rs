@@ -76,7 +76,7 @@ impl Deployer {
         }
         let served = Served {
             routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
-            unloaded: self.unloaded.keys().cloned().collect(),
+            unloaded: self.unloaded_models(),
         };
         let before = serving.served.swap(Arc::new(served));
         let continued = self.continue_canaries(serving, &before).await;

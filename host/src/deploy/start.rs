@@ -1,6 +1,6 @@
 //! The deployment at start. Canaries that a restart or a new configuration interrupted begin again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_runtime::engine::Runtime;
@@ -80,7 +80,7 @@ impl Deployer {
         this.builder.progress().end_start();
         this.rehearsed = Rehearsed::default();
         let routes = pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect();
-        Ok((this, catalog, Served { routes, unloaded: BTreeSet::new() }))
+        Ok((this, catalog, Served { routes, unloaded: BTreeMap::new() }))
     }
 
     /// Completes the start: marks handled files, resumes canaries and writes the journal.
