@@ -80,7 +80,7 @@ impl Deployer {
         };
         let before = serving.served.swap(Arc::new(served));
         let continued = self.continue_canaries(serving, &before).await;
-        self.resume_canaries(serving, &continued).await;
+        self.resume_canaries(serving, &continued, Some(&before)).await;
         self.retire_gone(serving);
         self.write_journal(serving);
         Ok(())
