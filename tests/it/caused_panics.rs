@@ -13,14 +13,14 @@ const READY: &str = "/v2/health/ready";
 const HANDLER_PANICS: &str = "plimsoll_handler_panics_total";
 
 /// A process in which panics can be caused.
-struct Faulty {
-    site: Site,
-    process: Wrapped,
+pub(crate) struct Faulty {
+    pub(crate) site: Site,
+    pub(crate) process: Wrapped,
 }
 
 impl Faulty {
     /// `more` is added to the pipeline. The server runs one request at a time.
-    fn start(more: &str, mark: u32) -> Self {
+    pub(crate) fn start(more: &str, mark: u32) -> Self {
         let site = wrapped::site("");
         let text = std::fs::read_to_string(&site.config).expect("text");
         let text = text.replacen("[server]\n", "[server]\nmax_concurrency = 1\n", 1);
@@ -33,7 +33,7 @@ impl Faulty {
         Self { site, process }
     }
 
-    fn fault(&self, place: &str) -> PathBuf {
+    pub(crate) fn fault(&self, place: &str) -> PathBuf {
         self.site.folder.path().join("faults").join(place)
     }
 
@@ -50,7 +50,7 @@ impl Faulty {
         self.process.wait_for_metric(&format!("plimsoll_background_task_panics_total{{task=\"{task}\"}}"), count).await;
     }
 
-    async fn until_reply(&self, mark: u32) {
+    pub(crate) async fn until_reply(&self, mark: u32) {
         until("the new version", async || self.process.reply().await == stamped_reply(mark)).await;
     }
 

@@ -238,6 +238,7 @@ mod steps_log;
 mod steps_pipelines;
 mod steps_requests;
 mod steps_sample;
+mod stopped_disk;
 mod stored_model;
 mod string_models;
 mod swap;

@@ -11,7 +11,6 @@ use super::deployer::{Deployer, candidates};
 use super::journal::{Journal, JournalError};
 use super::journal_state::JournalState;
 use super::journal_writer::JournalWriter;
-use super::lost_copies::LostCopies;
 use super::pipeline_builder::PipelineBuilder;
 use super::plugin_folder::PluginFolder;
 use super::pull::{pull_all, wanted};
@@ -63,7 +62,7 @@ impl Deployer {
             staging: None,
             folder,
             unreadable: Unreadable::default(),
-            lost_copies: LostCopies::default(),
+            lost_copies: Arc::default(),
             resuming: BTreeMap::new(),
             unloaded: BTreeMap::new(),
             rehearsed: Rehearsed::default(),
@@ -99,6 +98,7 @@ impl Deployer {
         self.resume_canaries(serving, &[], None).await;
         self.rehearsed = Rehearsed::default();
         self.write_journal(serving);
+        self.keep_first_copies(serving);
         self.flush().await;
     }
 
