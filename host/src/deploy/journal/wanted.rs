@@ -112,3 +112,40 @@ impl Journal {
         Err(JournalError::CopyNotWritten { folder: self.folder.clone(), error })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use plimsoll_runtime::component::Artifact;
+
+    use super::*;
+
+    fn artifact(byte: u8) -> Artifact {
+        Artifact::new("p", Some("1"), vec![byte; 9_000].into()).expect("valid")
+    }
+
+    #[test]
+    fn a_copy_that_is_written_beside_the_changes_stays_until_a_state_may_name_it() {
+        let folder = std::env::temp_dir().join(format!("plimsoll-wanted-{}", uuid::Uuid::new_v4()));
+        let journal = Journal::open(&folder).expect("opened");
+        let artifact = artifact(7);
+        let digest = artifact.identity.digest.to_string();
+        let protected = journal.protect([digest.clone()].into());
+        let kept = journal.keep(artifact.clone()).expect("kept");
+        // Another change hands in a state that does not name it.
+        let state = JournalState::default();
+        journal.announce(&state);
+        journal.write(&state).expect("written");
+        assert!(kept.bytes().is_ok() && journal.component(&digest).is_file());
+        drop(protected);
+        journal.write(&state).expect("written");
+        assert!(!journal.component(&digest).is_file());
+
+        // A copy that is being removed on a disk that has stopped is not taken for one that stays.
+        journal.wanted().removed.insert(digest.clone());
+        let error = journal.keep(artifact.clone()).expect_err("it is being removed");
+        assert!(error.to_string().contains("the disk does not answer"), "{error}");
+        journal.wanted().removed.clear();
+        journal.keep(artifact).expect("kept");
+        fs::remove_dir_all(folder).expect("removed");
+    }
+}
