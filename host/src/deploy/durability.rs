@@ -10,7 +10,7 @@ use super::deployer::{ChangeError, Deployer};
 use super::journal::Journal;
 use super::journal_state::{JournalState, PluginRecord, VersionRecord};
 use super::journal_writer::JournalWriter;
-use super::lost_copies::{LostCopies, Untried};
+use super::lost_copies::{LostCopies, Untried, Version};
 use super::release::Release;
 use super::serving::Serving;
 
@@ -24,7 +24,8 @@ pub struct Durability {
     /// `None` if deployments are not remembered at all.
     writer: Option<Arc<JournalWriter>>,
     lost: Arc<LostCopies>,
-    plugin: String,
+    /// What a restart must find.
+    versions: Vec<Version>,
 }
 
 impl Durability {
@@ -36,14 +37,19 @@ impl Durability {
     pub async fn confirmed(self) -> Result<(), NotRemembered> {
         let Some(writer) = self.writer else { return Ok(()) };
         writer.latest().confirmed().await.map_err(NotRemembered)?;
-        self.lost.reason(&self.plugin).map_or(Ok(()), |reason| Err(NotRemembered(reason)))
+        let lost = self.versions.iter().find_map(|version| self.lost.reason(version));
+        lost.map_or(Ok(()), |reason| Err(NotRemembered(reason)))
     }
 }
 
 impl Deployer {
     /// Whether a restart remembers the present state of a plugin.
-    pub fn durability(&self, plugin: &str) -> Durability {
-        Durability { writer: self.writer.clone(), lost: Arc::clone(&self.lost_copies), plugin: plugin.to_owned() }
+    pub fn durability(&self, serving: &Serving, plugin: &str) -> Durability {
+        let versions = serving.catalog().get(plugin).map_or_else(Vec::new, |known| {
+            let releases = known.serving.iter().chain(&known.candidate);
+            releases.map(|release| version(plugin, release)).collect()
+        });
+        Durability { writer: self.writer.clone(), lost: Arc::clone(&self.lost_copies), versions }
     }
 
     /// Keeps a copy of the component of a new release. With `deploy.require_durable` it is at its place before the release
@@ -99,7 +105,7 @@ impl Deployer {
     pub(super) fn write_journal(&self, serving: &Serving) {
         self.forget_series(serving);
         let Some(writer) = &self.writer else { return };
-        let unkept = unkept(serving);
+        let unkept = unkept(serving).iter().map(|(name, release)| version(name, release)).collect();
         if !self.lost_copies.note(&unkept) {
             writer.submit(self.journal_state(serving), unkept.is_empty());
         }
@@ -155,6 +161,10 @@ fn unkept(serving: &Serving) -> Vec<(String, Arc<Release>)> {
     releases.filter(|(_, release)| !release.is_kept()).collect()
 }
 
+fn version(plugin: &str, release: &Release) -> Version {
+    (release.artifact.identity.digest.to_string(), plugin.to_owned())
+}
+
 /// Writes the copies of components that a change has noted. Call it without the lock of deployments: a disk may have stopped.
 /// `hand_in` hands in the state that names them.
 pub(super) fn keep_copies(
@@ -167,11 +177,13 @@ pub(super) fn keep_copies(
         return;
     }
     fault_point("copies");
-    let _protected = journal.protect(untried.digests().clone());
+    let _protected = journal.protect(untried.digests());
     let mut failed = BTreeMap::new();
-    for (name, release) in unkept(serving).into_iter().filter(|(_, release)| untried.has(release)) {
-        let digest = release.artifact.identity.digest.to_string();
-        match journal.keep_staged(release.artifact.clone(), untried.take_staged(&digest)) {
+    let mut missing = unkept(serving);
+    missing.retain(|(name, release)| untried.has(&version(name, release)));
+    for (name, release) in missing {
+        let staged = untried.take_staged(&release.artifact.identity.digest);
+        match journal.keep_staged(release.artifact.clone(), staged) {
             Ok(artifact) => {
                 let kept = Arc::new(Release { artifact, ..(*release).clone() });
                 let mut plugins = serving.catalog();
@@ -182,7 +194,7 @@ pub(super) fn keep_copies(
                     known.clone_from(&kept);
                 }
             }
-            Err(error) => drop(failed.insert(digest, (name, error.to_string()))),
+            Err(error) => drop(failed.insert(version(&name, &release), error.to_string())),
         }
     }
     lost_copies.set_tried(failed);

@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::release::Release;
 use super::staged_copy::StagedCopy;
 
 /// How often a failed write is tried again, if there is no change in between.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Why there is no copy before that was tried.
 const NOT_YET: &str = "the copy of its component is not written yet";
+
+/// A version: the digest of its component, and its plugin.
+pub(super) type Version = (String, String);
 
 /// The versions of which there is no copy on disk.
 #[derive(Debug, Default)]
@@ -23,12 +25,12 @@ pub struct LostCopies {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The plugins and the reasons, by digest.
-    lost: BTreeMap<String, (String, String)>,
-    /// The plugins whose copies are to be written, by digest.
-    untried: BTreeMap<String, String>,
+    /// Those that could not be written, with the reasons.
+    lost: BTreeMap<Version, String>,
+    /// Those that are to be written.
+    untried: BTreeSet<Version>,
     /// Those that are being written now.
-    writing: BTreeSet<String>,
+    writing: BTreeSet<Version>,
     /// Copies that were written before their changes.
     staged: Vec<StagedCopy>,
     tried: Option<Instant>,
@@ -37,7 +39,7 @@ struct State {
 /// What a change has left to be written without the lock of deployments.
 #[derive(Debug)]
 pub(super) struct Untried {
-    digests: BTreeSet<String>,
+    versions: BTreeSet<Version>,
     staged: Vec<StagedCopy>,
     lost_copies: Arc<LostCopies>,
 }
@@ -45,19 +47,19 @@ pub(super) struct Untried {
 impl Drop for Untried {
     /// What was not written is tried again after a later change.
     fn drop(&mut self) {
-        self.lost_copies.lock().writing.retain(|digest| !self.digests.contains(digest));
+        self.lost_copies.lock().writing.retain(|version| !self.versions.contains(version));
     }
 }
 
 impl Untried {
     /// The digests of the components whose copies are to be written.
-    pub(super) fn digests(&self) -> &BTreeSet<String> {
-        &self.digests
+    pub(super) fn digests(&self) -> BTreeSet<String> {
+        self.versions.iter().map(|(digest, _)| digest.clone()).collect()
     }
 
-    /// Returns true if the copy of a release is to be written.
-    pub(super) fn has(&self, release: &Release) -> bool {
-        self.digests.contains(&*release.artifact.identity.digest)
+    /// Returns true if the copy of a version is to be written.
+    pub(super) fn has(&self, version: &Version) -> bool {
+        self.versions.contains(version)
     }
 
     /// Takes a copy that was written before the change.
@@ -68,12 +70,11 @@ impl Untried {
 }
 
 impl LostCopies {
-    /// Why there is no copy of a plugin's latest version; `None` if there is one.
-    pub fn reason(&self, plugin: &str) -> Option<String> {
+    /// Why there is no copy of a version; `None` if there is one.
+    pub(super) fn reason(&self, version: &Version) -> Option<String> {
         let state = self.lock();
-        let untried = state.untried.values().any(|name| name == plugin).then(|| NOT_YET.to_owned());
-        let mut lost = state.lost.values();
-        lost.find(|(name, _)| name == plugin).map(|(_, reason)| reason.clone()).or(untried)
+        let is_missing = state.untried.contains(version) || state.writing.contains(version);
+        state.lost.get(version).cloned().or(is_missing.then(|| NOT_YET.to_owned()))
     }
 
     /// Returns true if there is a copy of every version.
@@ -91,29 +92,23 @@ impl LostCopies {
     pub(super) fn try_again(&self) {
         let mut state = self.lock();
         let State { lost, untried, writing, .. } = &mut *state;
-        let again = lost.iter().filter(|(digest, _)| !writing.contains(*digest));
-        untried.extend(again.map(|(digest, (name, _))| (digest.clone(), name.clone())));
+        untried.extend(lost.keys().filter(|version| !writing.contains(*version)).cloned());
     }
 
     /// Notes the versions without a copy. Those that are new are tried after the change. Returns true if there are any to
     /// be tried.
-    pub(super) fn note(&self, unkept: &[(String, Arc<Release>)]) -> bool {
+    pub(super) fn note(&self, unkept: &BTreeSet<Version>) -> bool {
         let mut state = self.lock();
         let State { lost, untried, writing, tried, .. } = &mut *state;
-        let unkept: BTreeMap<_, _> =
-            unkept.iter().map(|(name, release)| (&*release.artifact.identity.digest, name)).collect();
-        lost.retain(|digest, (name, _)| {
-            let is_lost = unkept.contains_key(digest.as_str());
-            if !is_lost {
-                tracing::info!(plugin = name, "a restart remembers this version now");
+        lost.retain(|version, _| {
+            if !unkept.contains(version) {
+                tracing::info!(plugin = version.1, "a restart remembers this version now");
             }
-            is_lost
+            unkept.contains(version)
         });
-        untried.retain(|digest, _| unkept.contains_key(digest.as_str()));
-        let is_new = |digest: &str| !lost.contains_key(digest) && !writing.contains(digest);
-        for (digest, name) in unkept.into_iter().filter(|(digest, _)| is_new(digest)) {
-            untried.insert(digest.to_owned(), name.clone());
-        }
+        untried.retain(|version| unkept.contains(version));
+        let is_new = |version: &&Version| !lost.contains_key(*version) && !writing.contains(*version);
+        untried.extend(unkept.iter().filter(is_new).cloned());
         if untried.is_empty() {
             *tried = Some(Instant::now());
         }
@@ -129,25 +124,57 @@ impl LostCopies {
     /// change waits for it.
     pub(super) fn take_untried(self: &Arc<Self>) -> Untried {
         let mut state = self.lock();
-        let (untried, staged) = (std::mem::take(&mut state.untried), std::mem::take(&mut state.staged));
-        let digests: BTreeSet<_> = untried.into_keys().collect();
-        state.writing.extend(digests.iter().cloned());
-        Untried { digests, staged, lost_copies: Arc::clone(self) }
+        let (versions, staged) = (std::mem::take(&mut state.untried), std::mem::take(&mut state.staged));
+        state.writing.extend(versions.iter().cloned());
+        Untried { versions, staged, lost_copies: Arc::clone(self) }
     }
 
-    /// Sets the result of an attempt: the versions that could not be written, with the plugins and the reasons by digest.
-    pub(super) fn set_tried(&self, failed: BTreeMap<String, (String, String)>) {
+    /// Sets the result of an attempt: the versions that could not be written, with the reasons.
+    pub(super) fn set_tried(&self, failed: BTreeMap<Version, String>) {
         let mut state = self.lock();
-        for (digest, (name, reason)) in failed {
-            if !state.lost.contains_key(&digest) {
-                tracing::error!(plugin = name, "a restart forgets this version: {reason}");
+        for (version, reason) in failed {
+            if !state.lost.contains_key(&version) {
+                tracing::error!(plugin = version.1, "a restart forgets this version: {reason}");
             }
-            state.lost.insert(digest, (name, reason));
+            state.lost.insert(version, reason);
         }
         state.tried = Some(Instant::now());
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(digests: &[&str]) -> BTreeSet<Version> {
+        digests.iter().map(|digest| ((*digest).to_owned(), "p".to_owned())).collect()
+    }
+
+    #[test]
+    fn each_version_is_written_by_the_change_that_noted_it() {
+        let copies = Arc::new(LostCopies::default());
+        assert!(!copies.note(&versions(&[])) && copies.is_empty());
+        assert!(copies.note(&versions(&["a"])));
+        let a = ("a".to_owned(), "p".to_owned());
+        let first = copies.take_untried();
+        assert_eq!(copies.reason(&a).as_deref(), Some(NOT_YET), "it is being written");
+        // Another change meanwhile does not wait for it.
+        assert!(!copies.note(&versions(&["a"])));
+        assert!(copies.take_untried().digests().is_empty());
+        copies.set_tried([(a.clone(), "full".to_owned())].into());
+        drop(first);
+        assert_eq!(copies.reason(&a).as_deref(), Some("full"));
+        assert!(!copies.note(&versions(&["a"])), "it waits for the next attempt");
+        copies.try_again();
+        assert!(copies.note(&versions(&["a"])));
+        let second = copies.take_untried();
+        assert!(second.has(&a));
+        copies.set_tried(BTreeMap::new());
+        drop(second);
+        assert!(!copies.note(&versions(&[])) && copies.is_empty() && copies.reason(&a).is_none());
     }
 }
