@@ -10,10 +10,14 @@ use crate::oip_rest::{echo, error};
 /// 7.038531e-26 as a reader takes it that rounds it once. As a double it is nearer to the next number.
 const ODD: u32 = 0x15ae_43fd;
 
-fn binary_input(datatype: &str, elements: &[&[u8]]) -> (Value, Vec<u8>) {
+fn binary_input(datatype: &str, elements: &[Vec<u8>]) -> (Value, Vec<u8>) {
     let bytes = elements.concat();
     let parameters = json!({ "binary_data_size": bytes.len() });
     (json!({ "name": "x", "shape": [elements.len()], "datatype": datatype, "parameters": parameters }), bytes)
+}
+
+fn single(number: f32) -> Vec<u8> {
+    number.to_le_bytes().to_vec()
 }
 
 /// The elements of the only output, as a client reads them that knows only doubles.
@@ -27,14 +31,12 @@ fn doubles(reply: &Reply) -> Vec<f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn oip_what_json_does_not_have_is_refused_and_counted_as_an_error() {
     let server = echo().await;
-    let single = |number: f32| number.to_le_bytes();
-    let half = [0x00, 0x3c];
     let infinity = "has an infinity, which JSON does not have; request it with `binary_data`: true";
-    let cases: [(&str, Vec<&[u8]>, &str); 4] = [
-        ("FP32", vec![&single(1.0), &single(f32::INFINITY)], infinity),
-        ("FP32", vec![&single(f32::NEG_INFINITY), &single(f32::NAN)], infinity),
-        ("FP64", vec![&f64::NEG_INFINITY.to_le_bytes()], infinity),
-        ("FP16", vec![&half], "is FP16, which has no JSON form; request it with `binary_data`: true"),
+    let cases = [
+        ("FP32", vec![single(1.0), single(f32::INFINITY)], infinity),
+        ("FP32", vec![single(f32::NEG_INFINITY), single(f32::NAN)], infinity),
+        ("FP64", vec![f64::NEG_INFINITY.to_le_bytes().to_vec()], infinity),
+        ("FP16", vec![vec![0x00, 0x3c]], "is FP16, which has no JSON form; request it with `binary_data`: true"),
     ];
     for (datatype, elements, words) in &cases {
         let (input, bytes) = binary_input(datatype, elements);
@@ -56,7 +58,7 @@ async fn oip_what_json_does_not_have_is_refused_and_counted_as_an_error() {
     let stats = &stats["model_stats"][0]["inference_stats"];
     assert_eq!((&stats["success"]["count"], &stats["fail"]["count"]), (&json!(4), &json!(4)), "{stats}");
 
-    let (input, bytes) = binary_input("FP32", &[&single(f32::NAN)]);
+    let (input, bytes) = binary_input("FP32", &[single(f32::NAN)]);
     let reply = post(&server, "p.infer", &json!({ "inputs": [input] }), &[&bytes]).await;
     assert_eq!(reply.json()["outputs"][0]["data"], json!([null]), "{}", reply.text);
 }
@@ -65,7 +67,7 @@ async fn oip_what_json_does_not_have_is_refused_and_counted_as_an_error() {
 async fn oip_single_precision_is_exact_in_json_for_every_reader() {
     let server = echo().await;
     let number = f32::from_bits(ODD);
-    let (input, bytes) = binary_input("FP32", &[&number.to_le_bytes(), &0.1_f32.to_le_bytes()]);
+    let (input, bytes) = binary_input("FP32", &[single(number), single(0.1)]);
     let reply = post(&server, "p.infer", &json!({ "inputs": [input] }), &[&bytes]).await;
     let found: Vec<_> = doubles(&reply).into_iter().map(|double| double as f32).collect();
     assert_eq!(found, [number, 0.1]);

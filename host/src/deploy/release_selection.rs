@@ -17,7 +17,7 @@ use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::{is_handled, must_pull, reference_of};
-use super::release::{FileError, Release, ReleaseSource};
+use super::release::{FileError, Release};
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError, PullError};
