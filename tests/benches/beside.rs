@@ -23,6 +23,9 @@ const ANNOUNCED: u32 = 16;
 /// Time between two requests of a client, so that their number does not depend on their latency.
 const PAUSE: Duration = Duration::from_millis(2);
 
+/// Requests of others, until the first value is true. The second counts them.
+type Others<'a> = dyn Fn(&AtomicBool, &AtomicU64) + Sync + 'a;
+
 /// The binary on a free port. It is killed on drop.
 struct Process {
     address: String,
@@ -151,13 +154,7 @@ fn http2_heads() -> Vec<u8> {
 }
 
 /// One phase: small requests, and what the others send meanwhile.
-fn phase(
-    table: &mut Table,
-    name: &str,
-    address: &str,
-    time: Duration,
-    others: &[&(dyn Fn(&AtomicBool, &AtomicU64) + Sync)],
-) {
+fn phase(table: &mut Table, name: &str, address: &str, time: Duration, others: &[&Others<'_>]) {
     let (is_over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let (health, noop) = std::thread::scope(|scope| {
         let (is_over, sent) = (&is_over, &sent);
@@ -190,7 +187,7 @@ fn main() {
     let figures = [("requests", 0), ("p50 ms", 2), ("p99 ms", 2), ("max ms", 1), ("others' requests", 0)];
     let mut table = Table::new("beside", &[("beside", 24), ("request", 8)], &figures);
     phase(&mut table, "nothing", address, time, &[]);
-    phase(&mut table, "4 callers of 28 MiB", address, time, &[&send_large as &(dyn Fn(&_, &_) + Sync); CALLERS]);
+    phase(&mut table, "4 callers of 28 MiB", address, time, &[&send_large as &Others<'_>; CALLERS]);
     phase(&mut table, "nothing", address, time, &[]);
     phase(&mut table, "announced bodies", address, time, &[&announce]);
     table.end("each request must be answered with 200; a client sends the next one 2 ms after a reply");
