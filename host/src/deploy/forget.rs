@@ -103,9 +103,9 @@ impl Deployer {
                 let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
                 [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| pipeline.select(chip).is_some())
             };
-            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
+            served.unloaded.contains_key(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
         };
-        let is_pipeline = |name: &str| served.unloaded.contains(name) || served.routes.contains_key(name);
+        let is_pipeline = |name: &str| served.unloaded.contains_key(name) || served.routes.contains_key(name);
         serving.records.statistics.retain(is_pipeline);
         let has_stage = |pipeline: &str, stage: &StageName| {
             let of = |route: &Route| {
@@ -113,7 +113,7 @@ impl Deployer {
                 let mut pipelines = [Some(&route.stable), canary].into_iter().flatten();
                 pipelines.any(|pipeline| pipeline.stages().any(|(_, it)| it.name == *stage))
             };
-            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(of)
+            served.unloaded.contains_key(pipeline) || served.routes.get(pipeline).is_some_and(of)
         };
         let is_known = |pipeline: &str, series: &StageSeries| {
             let it = &series.plugin;

@@ -12,7 +12,7 @@ use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use plimsoll_runtime::identity::digest;
 
@@ -25,6 +25,9 @@ use crate::base::files::read_regular;
 use crate::config::admin::TOKEN_FILE;
 
 mod copies;
+mod wanted;
+
+use wanted::Wanted;
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
@@ -37,21 +40,14 @@ pub struct Journal {
     problem: Mutex<Option<String>>,
     /// The copies of components that stay, whatever state is being written.
     wanted: Mutex<Wanted>,
+    /// Notified when a copy was removed.
+    is_removed: Condvar,
     /// True if a copy of a component was moved to its place, and its new name may not be on disk yet.
     has_moved: AtomicBool,
     /// True once this process has written a journal.
     has_begun: AtomicBool,
     /// Held while the journal is being written.
     writing: Mutex<()>,
-}
-
-/// The copies of components that stay, by their digests.
-#[derive(Debug, Default)]
-struct Wanted {
-    /// Those that the latest state names, which may not be written yet.
-    named: BTreeSet<String>,
-    /// Those that were kept after that state was made.
-    kept: BTreeSet<String>,
 }
 
 const JOURNAL: &str = "plugins.json";
@@ -75,6 +71,7 @@ impl Journal {
             read: OnceLock::new(),
             problem: Mutex::default(),
             wanted: Mutex::default(),
+            is_removed: Condvar::new(),
             has_moved: AtomicBool::new(false),
             has_begun: AtomicBool::new(false),
             writing: Mutex::default(),
@@ -146,22 +143,6 @@ impl Journal {
         &self.folder
     }
 
-    /// Announces a state that will be written. The components that it names stay, also if an earlier state is written
-    /// meanwhile.
-    pub(super) fn announce(&self, state: &JournalState) {
-        *self.wanted() = Wanted { named: digests(state), kept: BTreeSet::new() };
-    }
-
-    /// Announces the state `ahead`, which will be written before the change from `now` to it. The change may fail, so the
-    /// components that either names stay.
-    pub(super) fn announce_ahead(&self, now: &JournalState, ahead: &JournalState) {
-        *self.wanted() = Wanted { named: digests(now), kept: digests(ahead) };
-    }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Replaces the state, and removes the components that neither it nor the announced state names. A failure is logged
     /// once, until a state can be written again.
     ///
@@ -220,27 +201,6 @@ impl Journal {
             TryLockError::Error(error) => error,
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
         })
-    }
-
-    /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
-    fn remove_unnamed(&self, state: &JournalState) {
-        let named = digests(state);
-        for file in fs::read_dir(self.folder.join(COMPONENTS)).into_iter().flatten().flatten() {
-            let (path, name) = (file.path(), file.file_name());
-            let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
-            let wanted = self.wanted();
-            let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
-            // A draft is the copy that is being written now.
-            let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
-            let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
-            if !is_ours || (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
-                continue;
-            }
-            // The lock is held, so that no change begins to use the copy meanwhile.
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!("cannot remove {}: {error}", path.display());
-            }
-        }
     }
 
     fn component(&self, digest: &str) -> PathBuf {

@@ -37,6 +37,7 @@ pub mod build_progress;
 pub mod build_state;
 pub mod canary;
 pub mod canary_decision;
+mod canary_events;
 mod canary_evidence;
 mod canary_peers;
 pub mod canary_progress;

@@ -95,6 +95,11 @@ impl Rehearsed {
         }
     }
 
+    /// Takes the copies that no change has taken.
+    pub(super) fn take_all_staged(&mut self) -> impl Iterator<Item = StagedCopy> + use<> {
+        std::mem::take(&mut self.staged).into_values()
+    }
+
     /// Takes the copy of a component.
     pub(super) fn take_staged(&mut self, digest: &str) -> Option<StagedCopy> {
         self.staged.remove(digest)
