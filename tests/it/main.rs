@@ -111,6 +111,7 @@ mod init_assumptions;
 mod init_backends;
 mod isolation;
 mod journal_format;
+mod journal_killed;
 mod large_replies;
 mod layers;
 mod leak;

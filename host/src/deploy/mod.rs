@@ -10,6 +10,7 @@
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
+//!   [`journal_log`]: the lines of its file; `journal_file`: appends to it.
 //!   `journal_writer`: writes it beside the changes; [`journal_error`]: why that is not possible.
 //!   `folder_lock`: only one process uses it. `staged_copy`: a copy that is written before a change; `durable_file`: files
 //!   that survive a crash.
@@ -62,6 +63,8 @@ pub mod forget;
 mod hold_back;
 pub mod journal;
 pub mod journal_error;
+mod journal_file;
+pub mod journal_log;
 pub mod journal_state;
 pub mod journal_writer;
 pub mod lost_copies;
