@@ -19,6 +19,9 @@ use crate::base::allocator;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
 
+/// In a batch of changes, after how many of them freed memory is returned to the operating system.
+const TRIM_EVERY: u32 = 16;
+
 /// The served state, with the deployer that changes it.
 pub struct Deployments {
     /// The served pipelines, and the catalog of plugins.
@@ -30,6 +33,8 @@ pub struct Deployments {
     builds: Mutex<()>,
     /// Writes the journal; `None` if deployments are not remembered.
     writer: Option<Arc<JournalWriter>>,
+    /// The changes of the present batch; `None` outside of one.
+    batch: StdMutex<Option<u32>>,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
@@ -53,7 +58,8 @@ impl Deployments {
         deployer.finish_build();
         allocator::trim();
         let (writer, uploads) = (deployer.writer.clone(), StdMutex::default());
-        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), writer, uploads })
+        let batch = StdMutex::default();
+        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), writer, batch, uploads })
     }
 
     /// The state that was handed in last for the journal, for the end of the server.
@@ -144,10 +150,20 @@ impl Deployments {
         deployer.rehearsed = Rehearsed::default();
         deployer.builder.forget_ahead();
         drop(before);
-        if (is_alone && deployer.finish_build()) || is_changed {
+        if ((is_alone && deployer.finish_build()) || is_changed) && self.is_trim_due() {
             allocator::trim();
         }
         result
+    }
+
+    /// Notes a change that freed memory. Returns false if the memory is returned to the operating system later, because
+    /// each time takes as long as a small deployment.
+    fn is_trim_due(&self) -> bool {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.as_mut().is_none_or(|changes| {
+            *changes += 1;
+            *changes % TRIM_EVERY == 0
+        })
     }
 }
 
@@ -192,6 +208,21 @@ impl Build<'_> {
     /// The runtime of the server.
     pub fn runtime(&self) -> &Handle {
         self.runtime
+    }
+
+    /// Makes many changes in `work`.
+    pub(super) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
+        /// Ends the batch when it is dropped, also after a panic.
+        struct End<'a>(&'a Deployments);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                *self.0.batch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                allocator::trim();
+            }
+        }
+        let _end = End(self.deployments);
+        *self.deployments.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(0);
+        work()
     }
 
     /// Makes a change that neither pulls nor compiles.

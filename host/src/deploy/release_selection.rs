@@ -69,7 +69,11 @@ impl NoRelease {
 impl Deployer {
     /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Adds the selected and
     /// rejected releases to the catalog.
-    pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
+    pub(super) async fn select(
+        &mut self,
+        config: &Arc<Config>,
+        catalog: &mut Catalog,
+    ) -> Result<Pipelines, ConfigError> {
         let mut choices = BTreeMap::new();
         for (name, key) in wanted_plugins(config) {
             let choice = self.find_choice(config, catalog, &name);
