@@ -162,7 +162,7 @@ impl Deployments {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         batch.as_mut().is_none_or(|changes| {
             *changes += 1;
-            *changes % TRIM_EVERY == 0
+            changes.is_multiple_of(TRIM_EVERY)
         })
     }
 }

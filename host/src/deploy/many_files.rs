@@ -33,7 +33,7 @@ pub(super) fn deploy_files(build: &Build<'_>, files: &[ComponentFile], look: &Lo
     }
     build.batch(|| {
         let ahead = Ahead::new(build, files, look);
-        scope(|scope| {
+        let failed = scope(|scope| {
             let _end = End(&ahead);
             for number in 0..available_parallelism().map_or(1, usize::from) {
                 // Without a thread a file is not prepared.
@@ -42,7 +42,10 @@ pub(super) fn deploy_files(build: &Build<'_>, files: &[ComponentFile], look: &Lo
                 ahead.lock().threads += usize::from(spawned.is_ok());
             }
             deploy_each(build, files, look, |at| ahead.take(at))
-        })
+        });
+        // After the threads have ended.
+        ahead.preparer.forget_ahead();
+        failed
     })
 }
 
