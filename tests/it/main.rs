@@ -129,6 +129,7 @@ mod lifecycle;
 mod log;
 mod lost_copies;
 mod lost_journal;
+mod many_files;
 mod memory;
 mod migrating;
 mod misbehaving;
