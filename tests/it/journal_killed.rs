@@ -7,6 +7,7 @@ use std::time::Duration;
 use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 use serde_json::Value;
 
+use crate::lost_copies::refusal;
 use crate::wrapped::{TOKEN, Wrapped, site, until};
 
 /// Numbers that look random, from a seed.
@@ -93,4 +94,18 @@ async fn no_confirmed_change_is_lost_when_the_process_is_killed() {
         assert_eq!(versions, ["previous", "previous", "previous", "serving"], "round {round}");
     }
     println!("{confirmed} confirmed changes, {ROUNDS} kills");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_the_same_folder_is_refused_and_writes_nothing() {
+    let site = site("");
+    let served = Wrapped::start(&["env"], &site);
+    let before = journal(&site);
+    let log = refusal(&["env"], &site);
+    assert!(log.contains("is in use by another process"), "{log}");
+    assert_eq!(journal(&site), before);
+    let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1", stamped(1)).await;
+    assert_eq!((status, &reply["durable"]), (200, &true.into()), "{reply}");
+    drop(served);
+    assert_eq!(Wrapped::start(&["env"], &site).reply().await, stamped_reply(1));
 }
