@@ -31,8 +31,10 @@ pub(crate) fn fill(path: &Path) {
 }
 
 /// Puts a copy in the place of a file, as a backup that is restored. The server writes the whole journal with the next
-/// change then, which needs room, unlike a change that fits into the last block of a file.
+/// change then, which needs room, unlike a change that fits into the last block of a file. The old file stays under another
+/// name, so that its room does not become free.
 pub(crate) fn replace_by_a_copy(path: &Path) {
+    fs::hard_link(path, path.with_extension("old")).expect("linked");
     let copy = path.with_extension("copy");
     fs::copy(path, &copy).expect("copied");
     fs::rename(copy, path).expect("renamed");

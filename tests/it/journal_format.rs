@@ -112,7 +112,7 @@ async fn a_part_of_a_line_at_the_end_is_dropped_and_the_log_says_so() {
     // The lines up to the one that made mark 1 serve.
     let ends = text.match_indices('\n').map(|(at, _)| at + 1);
     let end = ends.filter(|end| serving(&text[..*end]) == digest(&stamped(1))).min().expect("mark 1 served");
-    for (part, mark, is_dropped) in [(&text[..end - 40], 0, true), (&text[..end - 1], 1, false)] {
+    for (part, mark, is_dropped) in [(&text[..end - 1], 1, false), (&text[..end - 40], 0, true)] {
         fs::write(journal(&site), part).expect("written");
         let served = Wrapped::start(&["env"], &site);
         assert_eq!(served.reply().await, stamped_reply(mark), "{}", served.log());

@@ -1,16 +1,18 @@
 //! The pipelines of the last build. A pipeline whose configuration, files and releases are the same is not built again, so a
 //! deployment costs little more with many pipelines than with one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use plimsoll_runtime::identity::Identity;
 
-use super::pipeline_build::Selection;
 use super::release::Release;
 use super::served_pipeline::ServedPipeline;
 use crate::config::{self, Config};
+
+/// The release of each plugin.
+type Releases = BTreeMap<String, Arc<Release>>;
 
 /// The pipelines of the last build that are still in use.
 #[derive(Clone, Default)]
@@ -66,7 +68,7 @@ impl BuiltPipelines {
         &self,
         name: &str,
         pipeline: &config::Pipeline,
-        selection: &Selection,
+        selection: &Releases,
     ) -> Option<Arc<ServedPipeline>> {
         let known = self.pipelines.get(name)?;
         let mut releases = known.releases.iter();
@@ -82,7 +84,7 @@ impl BuiltPipelines {
         &mut self,
         name: &str,
         pipeline: &config::Pipeline,
-        selection: &Selection,
+        selection: &Releases,
         built: &Arc<ServedPipeline>,
     ) {
         let releases = pipeline.plugins().filter_map(|plugin| selection.get(plugin));
