@@ -8,7 +8,6 @@
 //! A folder that cannot be written to is still read. Then changes are not durable: [`Journal::problem`] has the reason
 //! until a later write succeeds.
 
-use std::collections::BTreeSet;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn the_marks_of_a_server_are_fewer_than_are_believed() {
         let mut all = CanaryCounts::default();
-        (0..=MAX_PAGES).for_each(|pages| all.record(pages * PAGE, false));
+        (0..=MAX_PAGES).for_each(|pages| all.record(pages * PAGE, Ending::Good));
         let sent = all.sent();
         assert!(sent.is_plausible() && sent.marks.len() > SentCounts::MOST_MARKS / 2, "{}", sent.marks.len());
     }
