@@ -14,11 +14,11 @@ use super::newest_release::release_of_file;
 use super::release::{FileError, Release};
 use super::serving::Serving;
 
-/// Why a file cannot be deployed now. It is tried again at the next scan.
 /// Why a version in whose deployment the host panicked does not serve.
 const PANICKED: &str =
     "the host panicked while it deployed this version; the log says why; deploy it again to try once more";
 
+/// Why a file cannot be deployed now. It is tried again at the next scan.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotDeployed {
     /// It cannot be read.
