@@ -252,7 +252,7 @@ impl Pipeline {
         request: &Request,
         inputs: Tensors,
     ) -> Result<Tensors, PipelineError> {
-        observer.inferring(&inputs);
+        observer.inferring(infer.core(), None, &inputs);
         let outputs = self.run_infer_or_fallback(infer, observer, request, inputs).await?;
         observer.inferred(&outputs);
         Ok(outputs)

@@ -11,7 +11,7 @@ use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
 use super::hold_back::replaced_by;
-use super::needed::needed;
+use super::needed::users_of;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
 
@@ -77,7 +77,7 @@ impl Deployer {
                     old.canary.as_ref().filter(|it| it.is_of(identity) && it.is_unchanged_in(&pipelines[user]))?;
                 (old.stable.version == new.stable.version).then_some(canary)
             };
-            let users = needed(&config).remove(name.as_str()).unwrap_or_default();
+            let users = users_of(&config, &name);
             let mut canaries = BTreeMap::new();
             let mut is_continued = false;
             for user in users {

@@ -22,6 +22,9 @@ use crate::base::allocator;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
 
+/// In a batch of changes, after how many of them freed memory is returned to the operating system.
+const TRIM_EVERY: u32 = 16;
+
 /// The served state, with the deployer that changes it.
 pub struct Deployments {
     /// The served pipelines, and the catalog of plugins.
@@ -36,6 +39,8 @@ pub struct Deployments {
     /// The folder of the journal and of the copies; `None` as above.
     journal: Option<Arc<Journal>>,
     lost_copies: Arc<LostCopies>,
+    /// The changes of the present batch; `None` outside of one.
+    batch: StdMutex<Option<u32>>,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
@@ -61,7 +66,8 @@ impl Deployments {
         let (writer, journal, uploads) = (deployer.writer.clone(), deployer.journal.clone(), StdMutex::default());
         let lost_copies = Arc::clone(&deployer.lost_copies);
         let (deployer, builds) = (Mutex::new(deployer), Mutex::new(()));
-        Ok(Self { serving, deployer, builds, writer, journal, lost_copies, uploads })
+        let batch = StdMutex::default();
+        Ok(Self { serving, deployer, builds, writer, journal, lost_copies, batch, uploads })
     }
 
     /// The state that was handed in last for the journal, for the end of the server.
@@ -152,7 +158,7 @@ impl Deployments {
         deployer.rehearsed = Rehearsed::default();
         deployer.builder.forget_ahead();
         drop(before);
-        if (is_alone && deployer.finish_build()) || is_changed {
+        if ((is_alone && deployer.finish_build()) || is_changed) && self.is_trim_due() {
             allocator::trim();
         }
         (result, self.lost_copies.take_untried())
@@ -172,6 +178,16 @@ impl Deployments {
                 next = Some(self.lost_copies.take_untried());
             });
         }
+    }
+
+    /// Notes a change that freed memory. Returns false if the memory is returned to the operating system later, because
+    /// each time takes as long as a small deployment.
+    fn is_trim_due(&self) -> bool {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.as_mut().is_none_or(|changes| {
+            *changes += 1;
+            changes.is_multiple_of(TRIM_EVERY)
+        })
     }
 }
 
@@ -216,6 +232,21 @@ impl Build<'_> {
     /// The runtime of the server.
     pub fn runtime(&self) -> &Handle {
         self.runtime
+    }
+
+    /// Makes many changes in `work`.
+    pub(super) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
+        /// Ends the batch when it is dropped, also after a panic.
+        struct End<'a>(&'a Deployments);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                *self.0.batch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                allocator::trim();
+            }
+        }
+        let _end = End(self.deployments);
+        *self.deployments.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(0);
+        work()
     }
 
     /// Makes a change that neither pulls nor compiles.

@@ -23,7 +23,10 @@ impl Deployer {
         if self.unloaded.contains_key(name) {
             return Ok(());
         }
-        let pipeline = self.config.pipelines.remove(name).ok_or_else(|| self.unknown(name))?;
+        if !self.config.pipelines.contains_key(name) {
+            return Err(self.unknown(name));
+        }
+        let pipeline = Arc::make_mut(&mut self.config).pipelines.remove(name).ok_or_else(|| self.unknown(name))?;
         self.unloaded.insert(name.to_owned(), pipeline);
         if let Err(reason) = self.rebuild(serving).await {
             self.restore(name);
@@ -39,7 +42,7 @@ impl Deployer {
     /// As [`Deployer::load`].
     pub fn make_load(build: &Build<'_>, name: &str, by: &str) -> Result<(), ChangeError> {
         let config = build.change(async |_, deployer| {
-            let mut config = deployer.config.clone();
+            let mut config = Config::clone(&deployer.config);
             let unloaded = deployer.unloaded.get_key_value(name);
             config.pipelines.extend(unloaded.map(|(name, pipeline)| (name.clone(), pipeline.clone())));
             config.pipelines.contains_key(name).then_some(config)
@@ -68,7 +71,7 @@ impl Deployer {
         self.restore(name);
         if let Err(reason) = self.rebuild(serving).await {
             self.builder = before;
-            if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {
+            if was_unloaded && let Some(pipeline) = Arc::make_mut(&mut self.config).pipelines.remove(name) {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
             tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
@@ -80,7 +83,7 @@ impl Deployer {
 
     pub(super) fn restore(&mut self, name: &str) {
         if let Some((name, pipeline)) = self.unloaded.remove_entry(name) {
-            self.config.pipelines.insert(name, pipeline);
+            Arc::make_mut(&mut self.config).pipelines.insert(name, pipeline);
         }
     }
 

@@ -69,16 +69,15 @@ impl NoRelease {
 impl Deployer {
     /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Adds the selected and
     /// rejected releases to the catalog.
-    pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
-        let mut choices = BTreeMap::new();
-        for (name, key) in wanted_plugins(config) {
-            let choice = self.find_choice(config, catalog, &name);
-            let choice = choice.map_err(|error| {
-                let is_temporary = error.is_temporary();
-                ConfigError::new(&config.path, key, error).temporary(is_temporary)
-            });
-            choices.insert(name, choice?);
-        }
+    pub(super) async fn select(
+        &mut self,
+        config: &Arc<Config>,
+        catalog: &mut Catalog,
+    ) -> Result<Pipelines, ConfigError> {
+        self.folder.begin_reads();
+        let choices = self.find_choices(config, catalog);
+        self.folder.end_reads();
+        let mut choices = choices?;
         let mut held = Vec::new();
         loop {
             let selection: Selection =
@@ -121,6 +120,24 @@ impl Deployer {
             let rejected = RejectedVersion { identity, source, reason: error.reason, at, retry: true, figures };
             catalog.entry(name.clone()).or_default().reject(rejected);
         }
+    }
+
+    /// Finds the releases that each plugin may serve with.
+    fn find_choices(
+        &mut self,
+        config: &Config,
+        catalog: &mut Catalog,
+    ) -> Result<BTreeMap<String, Choice>, ConfigError> {
+        let mut choices = BTreeMap::new();
+        for (name, key) in wanted_plugins(config) {
+            let choice = self.find_choice(config, catalog, &name);
+            let choice = choice.map_err(|error| {
+                let is_temporary = error.is_temporary();
+                ConfigError::new(&config.path, key, error).temporary(is_temporary)
+            });
+            choices.insert(name, choice?);
+        }
+        Ok(choices)
     }
 
     /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that

@@ -51,6 +51,7 @@ impl Deployer {
             tracing::warn!("{}: the change to `{setting}` takes effect at the next start", config.path.display());
         }
         let (config, unloaded) = self.continued_config(config);
+        let config = Arc::new(config);
         let mut catalog = self.known_releases(serving);
         let pipelines = self.select(&config, &mut catalog).await?;
         self.config = config;

@@ -55,7 +55,7 @@ impl Deployer {
         })?;
         let folder = PluginFolder::with_folders(state.folders.clone());
         let mut this = Self {
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             builder,
             writer: journal.clone().map(|journal| Arc::new(JournalWriter::new(journal, Arc::clone(records)))),
             journal,
@@ -71,7 +71,7 @@ impl Deployer {
         let mut catalog = this.catalog_from_journal(&state).map_err(at_journal)?;
         this.builder.progress().begin_start(config);
         this.rehearsed.pulled = pull_all(config, wanted(config, &catalog), config.model_references()).await;
-        this.config.pulled.failures.clone_from(&this.rehearsed.pulled.models);
+        Arc::make_mut(&mut this.config).pulled.failures.clone_from(&this.rehearsed.pulled.models);
         if remembers {
             remove_others(&config.models_dir(), &config.model_references());
         }

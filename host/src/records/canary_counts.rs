@@ -131,8 +131,14 @@ impl SentCounts {
     /// The most requests that are believed.
     const MOST: u64 = 1 << 50;
 
+    /// The most different marks that the histogram has, which are fewer. Servers keep what others send.
+    const MOST_MARKS: usize = 2_048;
+
     /// Returns true if the counts can be those of a server: each request has one mark, and not more ended badly than there were.
     pub fn is_plausible(&self) -> bool {
+        if self.marks.len() > Self::MOST_MARKS {
+            return false;
+        }
         let marks = self.marks.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(*count));
         let bad = self.failures.checked_add(self.errors);
         self.requests.max(self.given_up) <= Self::MOST
@@ -178,6 +184,14 @@ mod tests {
     }
 
     #[test]
+    fn the_marks_of_a_server_are_fewer_than_are_believed() {
+        let mut all = CanaryCounts::default();
+        (0..=MAX_PAGES).for_each(|pages| all.record(pages * PAGE, Ending::Good));
+        let sent = all.sent();
+        assert!(sent.is_plausible() && sent.marks.len() > SentCounts::MOST_MARKS / 2, "{}", sent.marks.len());
+    }
+
+    #[test]
     fn counts_that_no_server_has_are_not_plausible() {
         let counts = |requests, failures, marks: &[(u64, u64)]| {
             let marks = marks.to_vec();
@@ -189,6 +203,7 @@ mod tests {
             counts(3, 1, &[(5, 2)]),
             counts(3, 1, &[(5, u64::MAX), (6, 4)]),
             counts(u64::MAX, 0, &[(1, u64::MAX)]),
+            counts(3, 0, &[[(1, 3)].as_slice(), &[(2, 0); SentCounts::MOST_MARKS]].concat()),
             SentCounts { errors: 3, ..counts(3, 1, &[(5, 3)]) },
             SentCounts { errors: u64::MAX, ..counts(3, 1, &[(5, 3)]) },
             SentCounts { errors: 1, internal_errors: 2, ..counts(3, 1, &[(5, 3)]) },

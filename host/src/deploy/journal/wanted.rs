@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{COMPONENTS, DRAFT, Journal, JournalError, WASM, digests, has_extension, starts_with_digest};
+use super::{COMPONENTS, DRAFT, Journal, JournalError, WASM, has_extension, starts_with_digest};
 use crate::deploy::journal_state::JournalState;
 
 /// How long a change waits for the removal of an earlier copy of its component.
@@ -24,6 +24,8 @@ pub(super) struct Wanted {
     protected: BTreeSet<String>,
     /// Those that are being removed now.
     removed: BTreeSet<String>,
+    /// True if there may be copies that are not wanted any more.
+    pub(super) has_unwanted: bool,
 }
 
 /// Copies that are being written beside the changes. They stay while this value lives.
@@ -34,12 +36,22 @@ pub(in crate::deploy) struct Protected<'a> {
 
 impl Drop for Protected<'_> {
     fn drop(&mut self) {
-        self.journal.wanted().protected.retain(|digest| !self.digests.contains(digest));
+        let mut wanted = self.journal.wanted();
+        wanted.protected.retain(|digest| !self.digests.contains(digest));
+        wanted.has_unwanted = true;
     }
 }
 
 impl Wanted {
+    /// Those of an earlier process may be unwanted.
+    pub(super) fn new() -> Self {
+        Self { has_unwanted: true, ..Self::default() }
+    }
+
+    /// Sets what is wanted from now on.
     fn set(&mut self, named: BTreeSet<String>, kept: BTreeSet<String>) {
+        let is_wanted = |digest: &&String| named.contains(*digest) || kept.contains(*digest);
+        self.has_unwanted |= !self.named.iter().chain(&self.kept).all(|digest| is_wanted(&digest));
         (self.named, self.kept) = (named, kept);
     }
 }
@@ -75,7 +87,10 @@ impl Journal {
             let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
             let mut wanted = self.wanted();
             let is_written = wanted.kept.contains(&*digest) || wanted.protected.contains(&*digest);
-            let is_wanted = is_written || named.contains(&*digest) || wanted.named.contains(&*digest);
+            let is_wanted = is_written || wanted.named.contains(&*digest);
+            // If only the written state names it, a later one will not.
+            wanted.has_unwanted |= named.contains(&*digest) && !is_wanted;
+            let is_wanted = is_wanted || named.contains(&*digest);
             // A draft is the copy that is being written now.
             let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
             let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
@@ -111,6 +126,13 @@ impl Journal {
             io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer: an earlier copy is being removed");
         Err(JournalError::CopyNotWritten { folder: self.folder.clone(), error })
     }
+}
+
+/// The digests of the components that a state names and that have copies.
+pub(super) fn digests(state: &JournalState) -> BTreeSet<String> {
+    let plugins = state.plugins.values();
+    let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
+    entries.filter(|entry| !entry.is_bundled()).map(|entry| entry.digest.clone()).collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
             continue;
         }
         let reply = tokio::select! {
-            reply = send_to(&member.server, change.method.clone(), &change.path, change.body.clone()) => reply,
+            reply = make(member, change) => reply,
             () = &mut interrupted => Err(Error::NoReply("interrupted before it answered".to_owned())),
         };
         match reply {
@@ -88,6 +88,19 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
             others.join("; "),
             change.plugin
         ))),
+    }
+}
+
+/// Makes a change on one server, unless somebody else has changed the plugin there since the server was asked.
+async fn make(Member { server, before }: &Member, change: &Change) -> Result<Value, Error> {
+    let Change { method, path, body, .. } = change;
+    let expected = format!("{path}&expect={}", before.serving.as_deref().unwrap_or("none"));
+    match send_to(server, method.clone(), &expected, body.clone()).await {
+        // A server of an earlier version does not know the parameter.
+        Err(Error::Failed(reason)) if reason.contains("parameter") && reason.contains("`expect`") => {
+            send_to(server, method.clone(), path, body.clone()).await
+        }
+        result => result,
     }
 }
 
