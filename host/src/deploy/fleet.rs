@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn canary(state: FleetCanaryState, decided_seconds_ago: Option<f64>) -> FleetCanary {
-        let counts = SentCounts { requests: 2, failures: 1, given_up: 0, marks: vec![(3, 2)] };
+        let counts = SentCounts { requests: 2, failures: 1, marks: vec![(3, 2)], ..SentCounts::default() };
         let reason = Some("worse".to_owned());
         let (old, new) = (counts.clone(), counts);
         FleetCanary { run: "r".into(), subject: subject(), state, reason, decided_seconds_ago, old, new }

@@ -124,7 +124,7 @@ pub(super) async fn put(
                 let name = Arc::clone(&release.artifact.identity.name);
                 check_expected(serving, &name, expect.as_deref())?;
                 let state = deployer.deploy(serving, release, by).await?;
-                Ok::<_, ChangeError>((state, deployer.durability(&name)))
+                Ok::<_, ChangeError>((state, deployer.durability(serving, &name)))
             },
         )
     });
@@ -148,7 +148,7 @@ pub(super) async fn delete(
     let retired = name.clone();
     let retire = app.deployments.clone().change(async move |serving, deployer| {
         deployer.retire(serving, &retired, by)?;
-        Ok::<_, ChangeError>(deployer.durability(&retired))
+        Ok::<_, ChangeError>(deployer.durability(serving, &retired))
     });
     let durability = retire.await?;
     Ok(with_durability(json!({ "name": name, "state": "retired" }), durability.confirmed().await))
@@ -193,7 +193,7 @@ pub(super) async fn rollback(
                 (None, Some(undo)) => deployer.undo(serving, &name, to.as_deref(), (undo, by)).await?,
                 (None, None) => deployer.rollback(serving, &name, to.as_deref(), by).await?,
             };
-            Ok::<_, ChangeError>((identity, deployer.durability(&name)))
+            Ok::<_, ChangeError>((identity, deployer.durability(serving, &name)))
         },
     );
     let (identity, durability) = rollback.await?;
