@@ -138,8 +138,9 @@ impl Population {
     }
 
     /// `Some` if the number of blocks never falls after the first quarter of the rounds, and grows to the end: a full cache stays
-    /// as it is, so it is something beside the cache that grows. True if it grows at the same rate in three parts of the
-    /// rounds; otherwise the cache may have become full in one of them.
+    /// as it is, so it is something beside the cache that grows, and its blocks of earlier rounds are left. (A queue that is
+    /// emptied once in each round, each time a little earlier, grows as evenly, but none of its old blocks is left.) True if
+    /// it grows at the same rate in three parts of the rounds; otherwise the cache may have become full in one of them.
     fn grows_beside_a_cache(&self) -> Option<bool> {
         let rounds = self.counts.len() - 1;
         let (quarter, half) = (rounds / 4, rounds / 2);
@@ -151,7 +152,9 @@ impl Population {
         });
         let rates = [early.1, third.1, last.1];
         let (least, most) = (rates.into_iter().fold(f64::MAX, f64::min), rates.into_iter().fold(0.0, f64::max));
-        (never_falls && third.0.min(last.0) >= FEWEST).then_some(most <= EVEN * least)
+        let are_left = [(quarter, half), (half, middle)].map(|(from, to)| Rate::of(self.left(from, to)).mean);
+        let is_kept = are_left.into_iter().all(|left| left >= SURVIVAL * last.1);
+        (never_falls && is_kept && third.0.min(last.0) >= FEWEST).then_some(most <= EVEN * least)
     }
 
     /// Returns true if some of the blocks after a round are not in use at the end.
