@@ -89,6 +89,11 @@ impl Config {
             if let Some((key, reason)) = pipeline.shadow.as_ref().and_then(ShadowRules::mistake) {
                 return refused(&format!("pipelines.{name}.shadow.{key}"), reason);
             }
+            for step in &pipeline.steps {
+                if let Some((key, reason)) = step.shadow.as_ref().and_then(ShadowRules::mistake) {
+                    return refused(&format!("pipelines.{name}.steps.{}.shadow.{key}", step.name), reason);
+                }
+            }
             if let Some(taken) = pipeline
                 .models()
                 .into_iter()

@@ -12,6 +12,8 @@ pub struct PairReport {
     pub pipeline: String,
     /// The pipeline's version.
     pub version: String,
+    /// The stage: `infer`, or the name of the step.
+    pub stage: String,
     /// The chip that answers.
     pub chip: String,
     /// The shadow chip.
@@ -46,6 +48,9 @@ pub struct MeanSeconds {
 pub struct Largest {
     /// Its id.
     pub request: String,
+    /// The item, from 0, if the stage runs for each item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<usize>,
     /// The difference.
     pub relative: f64,
 }
