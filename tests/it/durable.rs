@@ -30,16 +30,6 @@ pub(crate) fn fill(path: &Path) {
     while file.write_all(&[1; 512]).is_ok() {}
 }
 
-/// Puts a copy in the place of a file, as a backup that is restored. The server writes the whole journal with the next
-/// change then, which needs room, unlike a change that fits into the last block of a file. The old file stays under another
-/// name, so that its room does not become free.
-pub(crate) fn replace_by_a_copy(path: &Path) {
-    fs::hard_link(path, path.with_extension("old")).expect("linked");
-    let copy = path.with_extension("copy");
-    fs::copy(path, &copy).expect("copied");
-    fs::rename(copy, path).expect("renamed");
-}
-
 /// The files in a folder whose names end in one of these.
 fn drafts(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
