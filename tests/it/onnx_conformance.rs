@@ -243,6 +243,9 @@ fn compare_generated(backend: &str, tests: &[PathBuf], results: Vec<Result<Verdi
             Ok(verdict) => verdict.as_str(),
             // Numbers with which rten computes wrongly, such as 64-bit integers beyond 32 bits.
             Err(reason) if REFUSALS.iter().any(|refusal| reason.contains(refusal)) => "refused",
+            // What a loop collects in no round has no elements. The sizes of its other dimensions are those of the body's
+            // declared shapes, which the host does not trust, or 0.
+            Err(reason) if name.contains("loop") && reason.ends_with(protos::EMPTY) => "empty",
             Err(reason) => {
                 wrong.push(format!("{name}: {reason}"));
                 "wrong"

@@ -97,7 +97,7 @@ impl Pipeline {
     }
 
     /// The parts of the pipeline that are models of the Open Inference Protocol for tensors.
-    pub(super) fn models(&self) -> Vec<&str> {
+    pub fn models(&self) -> Vec<&str> {
         if self.steps.is_empty() {
             return vec![StageKind::Infer.as_str()];
         }

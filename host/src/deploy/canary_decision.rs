@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::panics::fault_point;
 
 use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
@@ -17,6 +18,7 @@ use super::serving::{Route, Served, Serving};
 impl Deployer {
     /// Decides the canaries that have enough requests.
     pub async fn decide_canaries(&mut self, serving: &Serving) {
+        fault_point("canaries");
         for (name, candidate) in candidates(serving) {
             let served = serving.served.load_full();
             let of_route = |route: &Route| Some((route.clone(), route.canary.clone()?));

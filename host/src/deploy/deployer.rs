@@ -39,7 +39,7 @@ pub struct Deployer {
     pub(super) staging: Option<Arc<Journal>>,
     pub(super) folder: PluginFolder,
     pub(super) unreadable: Unreadable,
-    pub(super) lost_copies: LostCopies,
+    pub(super) lost_copies: Arc<LostCopies>,
     /// Candidates whose canaries are being resumed. They are in no catalog meanwhile, and the journal still names them.
     pub(super) resuming: BTreeMap<String, Arc<Release>>,
     /// Pipelines that are configured but unloaded; `config` does not contain them.
@@ -247,7 +247,7 @@ impl Deployer {
                 }
             }
         }
-        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded.keys().cloned().collect() }));
+        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded_models() }));
         Ok(())
     }
 

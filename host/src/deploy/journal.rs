@@ -8,12 +8,11 @@
 //! A folder that cannot be written to is still read. Then changes are not durable: [`Journal::problem`] has the reason
 //! until a later write succeeds.
 
-use std::collections::BTreeSet;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use plimsoll_runtime::identity::digest;
 
@@ -43,6 +42,8 @@ pub struct Journal {
     problem: Mutex<Option<String>>,
     /// The copies of components that stay, whatever state is being written.
     wanted: Mutex<Wanted>,
+    /// Notified when a copy was removed.
+    is_removed: Condvar,
     /// True if a copy of a component was moved to its place, and its new name may not be on disk yet.
     has_moved: AtomicBool,
     /// True once this process has written a journal.
@@ -70,6 +71,7 @@ impl Journal {
             read: OnceLock::new(),
             problem: Mutex::default(),
             wanted: Mutex::new(Wanted::new()),
+            is_removed: Condvar::new(),
             has_moved: AtomicBool::new(false),
             has_begun: AtomicBool::new(false),
             file: Mutex::default(),
@@ -103,7 +105,8 @@ impl Journal {
             Ok(JournalLog { state, dropped: 0 }) => Ok(state),
             Ok(JournalLog { state, dropped }) => {
                 tracing::warn!(
-                    "{}: the last change is not complete and is dropped ({dropped} bytes). The process or the machine stopped                      while it was being written, so no reply has said that it is durable",
+                    "{}: the last change is not complete and is dropped ({dropped} bytes). The process or the machine stopped \
+                     while it was being written, so no reply has said that it is durable",
                     path.display()
                 );
                 Ok(state)
@@ -149,22 +152,6 @@ impl Journal {
     /// The data folder.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
-    }
-
-    /// Announces a state that will be written. The components that it names stay, also if an earlier state is written
-    /// meanwhile.
-    pub(super) fn announce(&self, state: &JournalState) {
-        self.wanted().replace(digests(state), BTreeSet::new());
-    }
-
-    /// Announces the state `ahead`, which will be written before the change from `now` to it. The change may fail, so the
-    /// components that either names stay.
-    pub(super) fn announce_ahead(&self, now: &JournalState, ahead: &JournalState) {
-        self.wanted().replace(digests(now), digests(ahead));
-    }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the state, and removes the components that neither it nor the announced state names. A failure is logged
@@ -248,32 +235,6 @@ impl Journal {
             TryLockError::Error(error) => error,
             TryLockError::WouldBlock => io::Error::other("another process uses it"),
         })
-    }
-
-    /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
-    fn remove_unnamed(&self, state: &JournalState) {
-        let named = digests(state);
-        for file in fs::read_dir(self.folder.join(COMPONENTS)).into_iter().flatten().flatten() {
-            let (path, name) = (file.path(), file.file_name());
-            let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
-            let mut wanted = self.wanted();
-            let is_wanted = [&wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
-            if named.contains(&*digest) && !is_wanted {
-                // A later state will be written that does not name it.
-                wanted.has_unwanted = true;
-            }
-            let is_wanted = is_wanted || named.contains(&*digest);
-            // A draft is the copy that is being written now.
-            let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
-            let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
-            if !is_ours || (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
-                continue;
-            }
-            // The lock is held, so that no change begins to use the copy meanwhile.
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!("cannot remove {}: {error}", path.display());
-            }
-        }
     }
 
     fn component(&self, digest: &str) -> PathBuf {

@@ -6,7 +6,7 @@
 //! ends. A rejected release leaves the running version in place.
 //!
 //! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
-//!   [`shadow`]: the chip that also computes a share of the requests.
+//!   [`shadow`]: the chips that also compute a share of the requests.
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
@@ -41,6 +41,7 @@ pub mod build_state;
 mod built_pipelines;
 pub mod canary;
 pub mod canary_decision;
+mod canary_events;
 mod canary_evidence;
 mod canary_peers;
 pub mod canary_progress;
@@ -76,6 +77,7 @@ pub mod manifest;
 mod manifest_assets;
 mod many_files;
 mod model_files;
+mod model_load;
 pub mod model_repository;
 pub mod needed;
 pub mod newest_file;

@@ -92,6 +92,12 @@ impl Deployer {
         self.unloaded.keys().filter_map(|name| config.pipelines.remove_entry(name)).collect()
     }
 
+    /// The unloaded pipelines, with the names of their parts that are models.
+    pub(super) fn unloaded_models(&self) -> BTreeMap<String, Vec<String>> {
+        let parts = |pipeline: &config::Pipeline| pipeline.models().into_iter().map(str::to_owned).collect();
+        self.unloaded.iter().map(|(name, pipeline)| (name.clone(), parts(pipeline))).collect()
+    }
+
     async fn rebuild(&mut self, serving: &Serving) -> Result<(), BuildError> {
         let mut held = Vec::new();
         self.try_rebuild(serving, &mut held).await?;

@@ -85,7 +85,7 @@ impl PipelineBuild<'_> {
             pipeline: stages,
             sample,
             canary: pipeline.canary.clone(),
-            shadow: pipeline.shadow.as_ref().map(Shadow::new),
+            shadows: Shadow::all(pipeline),
             max_concurrency: pipeline.max_concurrency,
             max_queue: pipeline.max_queue,
             recorder,

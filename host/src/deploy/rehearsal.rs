@@ -8,7 +8,6 @@ use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer};
-use super::lost_copies::LostCopies;
 use super::needed::{is_needed, needed, users_of};
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
@@ -41,7 +40,7 @@ impl Deployer {
             staging: self.journal.clone(),
             folder: self.folder.clone(),
             unreadable: Unreadable::default(),
-            lost_copies: LostCopies::default(),
+            lost_copies: Arc::default(),
             resuming: BTreeMap::new(),
             unloaded: self.unloaded.clone(),
             rehearsed: before,

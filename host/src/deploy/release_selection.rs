@@ -17,7 +17,7 @@ use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::{is_handled, must_pull, reference_of};
-use super::release::{FileError, Release, ReleaseSource};
+use super::release::{FileError, Release};
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError, PullError};
@@ -224,19 +224,15 @@ impl Deployer {
         }
     }
 
-    /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk. A rehearsal
-    /// writes this copy.
+    /// Makes the selected release the serving one in the catalog. A rehearsal writes a copy of its component to the disk.
     fn add_to_catalog(&mut self, catalog: &mut Catalog, name: &str, choice: Choice) {
-        let mut release = choice.newest;
+        let release = choice.newest;
         if let Some(journal) = self.staging.as_ref().filter(|_| !release.is_kept()) {
             self.rehearsed.stage(&release.artifact, journal);
         }
-        if let (Some(journal), true) = (&self.journal, release.source != ReleaseSource::Bundled) {
-            let staged = self.rehearsed.take_staged(&release.artifact.identity.digest);
-            // If this fails, `write_journal` tries it again and reports it.
-            if let Ok(artifact) = journal.keep_staged(release.artifact.clone(), staged) {
-                release = Arc::new(Release { artifact, ..(*release).clone() });
-            }
+        if self.journal.is_some() {
+            // The copy is moved to its place after the change.
+            self.lost_copies.keep_staged(self.rehearsed.take_staged(&release.artifact.identity.digest));
         }
         let plugin = catalog.entry(name.to_owned()).or_default();
         if let Some(candidate) = choice.candidate {

@@ -77,11 +77,11 @@ impl Deployer {
         }
         let served = Served {
             routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
-            unloaded: self.unloaded.keys().cloned().collect(),
+            unloaded: self.unloaded_models(),
         };
         let before = serving.served.swap(Arc::new(served));
         let continued = self.continue_canaries(serving, &before).await;
-        self.resume_canaries(serving, &continued).await;
+        self.resume_canaries(serving, &continued, Some(&before)).await;
         self.retire_gone(serving);
         self.write_journal(serving);
         Ok(())

@@ -127,6 +127,9 @@ fn half(bits: u16) -> f64 {
     }
 }
 
+/// The end of a difference between two values that have no elements, and the same number of dimensions.
+pub(super) const EMPTY: &str = ", both without elements";
+
 impl Numbers {
     /// The elements of a tensor of the host.
     pub(crate) fn of(tensor: &Tensor) -> Self {
@@ -214,7 +217,9 @@ impl Numbers {
     /// The first difference beyond the relative and the given absolute tolerance. Integers and booleans must be equal.
     pub(crate) fn difference(&self, expected: &Numbers, absolute: f64) -> Option<String> {
         if self.shape != expected.shape {
-            return Some(format!("shape {:?} instead of {:?}", self.shape, expected.shape));
+            let are_empty = [&self.shape, &expected.shape].iter().all(|shape| shape.contains(&0));
+            let empty = if are_empty && self.shape.len() == expected.shape.len() { EMPTY } else { "" };
+            return Some(format!("shape {:?} instead of {:?}{empty}", self.shape, expected.shape));
         }
         if self.whole.len() == self.values.len() && expected.whole.len() == expected.values.len() {
             let at = self.whole.iter().zip(&expected.whole).position(|(found, expected)| found != expected)?;

@@ -130,7 +130,7 @@ impl Kind {
         }
     }
 
-    /// Sends the request and checks the reply.
+    /// Sends the request and checks the reply. A body that is not an image has at most `longest` bytes.
     ///
     /// # Errors
     /// What was wrong with the reply.
@@ -139,11 +139,12 @@ impl Kind {
         process: &Process,
         http: &reqwest::Client,
         random: &mut Random,
+        longest: u64,
     ) -> Result<(), String> {
         let url = |path: &str| format!("{}{path}", process.url);
         // A part of bytes that were drawn once: to draw them for each request would take the CPU of the server.
         let noise = |random: &mut Random, first: u8| -> Vec<u8> {
-            let (from, length) = (random.below(64 << 10) as usize, random.below(128 << 10) as usize + 15);
+            let (from, length) = (random.below(64 << 10) as usize, random.below(longest - 15) as usize + 15);
             [&[first], &NOISE[from..from + length]].concat()
         };
         let image = || [&[0xFF, 0xD8], &[7; 2_000][..]].concat();

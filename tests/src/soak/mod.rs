@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 pub use kind::{BAD, GOOD, Kind};
 use process::Process;
 
+/// The longest body that is not an image, in bytes.
+const LARGE: u64 = 128 << 10;
+/// The same beside the good requests whose times are compared with a quiet server's: as long as twice a good one. So the
+/// comparison shows what bombs, loops, traps and cut connections cost, and not what bytes cost.
+const SMALL: u64 = 4_000;
+/// The number of the phase of this comparison.
+const ATTACK: u64 = 11;
+
 /// How the soak runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Soak {
@@ -64,7 +72,7 @@ impl Soak {
         let mut report = Report::default();
         // Before the changes begin, and with fewer requests: a percentile needs some hundreds.
         let quiet = self.phase(&process, (self.requests / 10).clamp(200, 20_000), 0, true).await;
-        let attacked = self.phase(&process, (self.requests / 5).max(400), 11, false).await;
+        let attacked = self.phase(&process, (self.requests / 5).max(400), ATTACK, false).await;
         let quiet_after = self.phase(&process, (self.requests / 10).clamp(200, 20_000), 12, true).await;
         // Before and after the attack, because the machine may become slower or faster meanwhile.
         let mut quiet_times = Vec::new();
@@ -118,6 +126,7 @@ impl Soak {
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..self.clients {
             let process = Arc::clone(process);
+            let longest = if number == ATTACK { SMALL } else { LARGE };
             let share = requests / self.clients + u64::from(client < requests % self.clients);
             let mut random = Random(self.seed ^ (number << 32) ^ (client << 16) | 1);
             clients.spawn(async move {
@@ -126,7 +135,7 @@ impl Soak {
                 for _ in 0..share {
                     let kind = Kind::choose(&mut random, good_only);
                     let started = Instant::now();
-                    let outcome = kind.send(&process, &http, &mut random).await;
+                    let outcome = kind.send(&process, &http, &mut random, longest).await;
                     if kind.is_good() {
                         phase.times.push(started.elapsed().as_secs_f64() * 1e3);
                     }

@@ -41,7 +41,7 @@ impl Journal {
         staged: Option<StagedCopy>,
     ) -> Result<Artifact, JournalError> {
         let path = self.component(&artifact.identity.digest);
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
+        self.want(&artifact.identity.digest)?;
         // If this fails, the copy is written again.
         if let Some(staged) = staged.filter(|_| !path.is_file() && self.begin_journal().is_ok()) {
             let _ = staged.move_to(&path);
@@ -55,7 +55,7 @@ impl Journal {
     /// # Errors
     /// If the component cannot be read or written.
     pub fn keep(&self, artifact: Artifact) -> Result<Artifact, JournalError> {
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
+        self.want(&artifact.identity.digest)?;
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
             let bytes = artifact.bytes()?;
