@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 
+use crate::durable_removal::replace_by_a_copy;
 use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
 
 /// Starts a server whose data folder is a small file system. `None` if that is not possible.
@@ -44,6 +45,7 @@ async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_lat
     assert!(reply["warning"].is_null(), "{reply}");
     let journal = || journal_state(&fs::read(data(&site, &served, "plugins.json")).expect("a journal"));
     let before = journal();
+    replace_by_a_copy(&data(&site, &served, "plugins.json"));
     fill(&data(&site, &served, "filling"));
 
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1.0.2", stamped(2)).await;
