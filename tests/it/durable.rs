@@ -59,11 +59,12 @@ async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_lat
     for folder in ["", "components"] {
         assert_eq!(drafts(&data(&site, &served, folder)), Vec::<PathBuf>::new(), "drafts keep the disk full");
     }
-    // A rollback is never prevented; its reply only has a warning.
+    // A rollback is never prevented. What it restores is what the disk has.
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
-    assert_eq!((status, &reply["durable"]), (200, &false.into()), "{reply}");
+    assert_eq!((status, &reply["version"], &reply["durable"]), (200, &"1.0.1".into(), &true.into()), "{reply}");
+    assert_eq!(journal()["plugins"]["stamp"]["serving"], before["plugins"]["stamp"]["serving"]);
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
-    assert_eq!((status, &reply["version"]), (200, &"1.0.2".into()), "{reply}");
+    assert_eq!((status, &reply["version"], &reply["durable"]), (200, &"1.0.2".into(), &false.into()), "{reply}");
 
     // It becomes durable without another change.
     fs::remove_file(data(&site, &served, "filling")).expect("removed");
