@@ -3,7 +3,6 @@
 
 mod conversions;
 mod datatypes;
-
 mod guests;
 mod models;
 mod protocol;
