@@ -25,29 +25,25 @@ pub(super) fn upsample<L: Lanes>(near: &[u8], far: &[u8], out: &mut [u8]) {
 
 /// Interpolates as many pairs of pixels as fill vectors, and returns their number.
 #[inline(always)]
-fn upsample_vectors<L: Lanes>(near: &[u8], far: &[u8], out: &mut [u8]) -> usize {
+fn upsample_vectors<'a, L: Lanes>(near: &'a [u8], far: &'a [u8], out: &mut [u8]) -> usize {
     let next = |samples: &[u8]| samples.get(1..).unwrap_or_default().as_chunks::<16>().0.len();
     let count = next(near);
-    let rows = [near, far].map(|row| (row.as_chunks::<16>().0, row[1..].as_chunks::<16>().0));
+    let both = |row: &'a [u8]| (row.as_chunks::<16>().0, row[1..].as_chunks::<16>().0);
+    let (near, far) = (both(near), both(far));
     let (zero, eight) = (L::splat_u8(0), L::splat_i16(8));
     for (vector, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate().take(count) {
-        let [a, c] = rows.map(|(row, _)| L::load_u8(&row[vector]));
-        let [b, d] = rows.map(|(_, next)| L::load_u8(&next[vector]));
-        let half = |[a, b, c, d]: [L; 4]| {
+        let (a, b) = (L::load_u8(&near.0[vector]), L::load_u8(&near.1[vector]));
+        let (c, d) = (L::load_u8(&far.0[vector]), L::load_u8(&far.1[vector]));
+        let half = |a: L, b: L, c: L, d: L| {
             let (ad, bc) = (a.add_i16(d), b.add_i16(c));
             let sum = ad.add_i16(bc).add_i16(eight);
             let first = sum.add_i16(bc).add_i16(bc).shift_right_i16::<3>().add_i16(a).shift_right_i16::<1>();
             let second = sum.add_i16(ad).add_i16(ad).shift_right_i16::<3>().add_i16(b).shift_right_i16::<1>();
             first.or(second.mul_i16(L::splat_i16(256)))
         };
-        let (low, high) = out.split_at_mut(16);
-        for (half, out) in [
-            (half([a, b, c, d].map(|samples| samples.low_u8(zero))), low),
-            (half([a, b, c, d].map(|samples| samples.high_u8(zero))), high),
-        ] {
-            if let Some(out) = out.first_chunk_mut() {
-                half.store_u8(out);
-            }
+        if let [low, high] = out.as_chunks_mut::<16>().0 {
+            half(a.low_u8(zero), b.low_u8(zero), c.low_u8(zero), d.low_u8(zero)).store_u8(low);
+            half(a.high_u8(zero), b.high_u8(zero), c.high_u8(zero), d.high_u8(zero)).store_u8(high);
         }
     }
     count
@@ -65,10 +61,10 @@ pub(super) fn convert<L: Lanes>([y, u, v]: [&[u8]; 3], [red, green, blue]: [&mut
     let [reds, greens, blues] = [red, green, blue].map(|channel| channel.as_chunks_mut::<16>());
     let samples = ys.0.iter().zip(us.0.iter().zip(vs.0));
     for ((y, (u, v)), (red, (green, blue))) in samples.zip(reds.0.iter_mut().zip(greens.0.iter_mut().zip(blues.0))) {
-        let colours = vector::<L>([y, u, v].map(L::load_u8));
-        for (colour, out) in colours.into_iter().zip([red, green, blue]) {
-            colour.store_u8(out);
-        }
+        let [reds, greens, blues] = vector::<L>([L::load_u8(y), L::load_u8(u), L::load_u8(v)]);
+        reds.store_u8(red);
+        greens.store_u8(green);
+        blues.store_u8(blue);
     }
     let samples = ys.1.iter().zip(us.1.iter().zip(vs.1));
     for ((y, (u, v)), (red, (green, blue))) in samples.zip(reds.1.iter_mut().zip(greens.1.iter_mut().zip(blues.1))) {
@@ -84,8 +80,8 @@ pub(super) fn convert<L: Lanes>([y, u, v]: [&[u8]; 3], [red, green, blue]: [&mut
 #[inline(always)]
 fn vector<L: Lanes>([y, u, v]: [L; 3]) -> [L; 3] {
     let zero = L::splat_u8(0);
-    let [low, high] = [[y, u, v].map(|bytes| bytes.low_u8(zero)), [y, u, v].map(|bytes| bytes.high_u8(zero))];
-    let ([red, green, blue], [red2, green2, blue2]) = (half(low), half(high));
+    let [red, green, blue] = half([y.low_u8(zero), u.low_u8(zero), v.low_u8(zero)]);
+    let [red2, green2, blue2] = half([y.high_u8(zero), u.high_u8(zero), v.high_u8(zero)]);
     [red.narrow_samples(red2), green.narrow_samples(green2), blue.narrow_samples(blue2)]
 }
 

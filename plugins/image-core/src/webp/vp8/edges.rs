@@ -51,7 +51,7 @@ pub(super) fn vertical<L: Lanes>(
     let mut pixels =
         transposed(std::array::from_fn(|row| two::<L>(&plane[row * stride..][..8], &plane[(row + 8) * stride..][..8])));
     if filter(&mut pixels, edge, limit, strength) {
-        for (two, rows) in restored(pixels).into_iter().enumerate() {
+        for (two, rows) in interleaved(pixels).into_iter().enumerate() {
             for (row, pixels) in rows.halves().into_iter().enumerate() {
                 plane[(2 * two + row) * stride..][..8].copy_from_slice(&pixels);
             }
@@ -74,7 +74,7 @@ pub(super) fn vertical_pair<L: Lanes>(
     let mut pixels =
         transposed(std::array::from_fn(|row| two::<L>(&first[row * stride..][..8], &second[row * stride..][..8])));
     if filter(&mut pixels, edge, limit, strength) {
-        for (two, rows) in restored(pixels).into_iter().enumerate() {
+        for (two, rows) in interleaved(pixels).into_iter().enumerate() {
             let plane = if two < 4 { &mut *first } else { &mut *second };
             for (row, pixels) in rows.halves().into_iter().enumerate() {
                 plane[(2 * (two % 4) + row) * stride..][..8].copy_from_slice(&pixels);
@@ -95,34 +95,17 @@ fn two<L: Lanes>(first: &[u8], second: &[u8]) -> L {
 #[inline(always)]
 fn transposed<L: Lanes>(rows: [L; 8]) -> Across<L> {
     // Interleaves rows that are 8, 4, 2 and 1 apart. The two rows of a vector are split first.
-    let zero = L::splat_u8(0);
-    let eight = rows.map(|two| two.low_u8(two.high_i64(zero)));
-    let four = [0, 1, 2, 3].map(|row| [eight[row].low_u8(eight[row + 4]), eight[row].high_u8(eight[row + 4])]);
-    let pairs = |half: usize| {
-        let two = [0, 1].map(|row| {
-            let (first, second) = (four[row][half], four[row + 2][half]);
-            [first.low_u8(second), first.high_u8(second)]
-        });
-        [0, 1].map(|half| [two[0][half].low_u8(two[1][half]), two[0][half].high_u8(two[1][half])])
-    };
-    let ([[a, b], [c, d]], [[e, f], [g, h]]) = (pairs(0), pairs(1));
-    [a, b, c, d, e, f, g, h]
+    let split = |two: L| two.low_u8(two.high_i64(two));
+    let [a, b, c, d, e, f, g, h] = rows;
+    interleaved([split(a), split(b), split(c), split(d), split(e), split(f), split(g), split(h)])
 }
 
-/// Transposes 8 columns of 16 pixels. Each vector of the result has two rows.
+/// Interleaves vectors that are 4 apart, then 2, then 1. This transposes 8 columns of 16 pixels to vectors of two rows.
 #[inline(always)]
-fn restored<L: Lanes>(columns: Across<L>) -> [L; 8] {
-    let four = [0, 1, 2, 3].map(|column| {
-        let (first, second) = (columns[column], columns[column + 4]);
-        [first.low_u8(second), first.high_u8(second)]
-    });
-    let quarter = |half: usize| {
-        let two = [0, 1].map(|column| {
-            let (first, second) = (four[column][half], four[column + 2][half]);
-            [first.low_u8(second), first.high_u8(second)]
-        });
-        [0, 1].map(|half| [two[0][half].low_u8(two[1][half]), two[0][half].high_u8(two[1][half])])
-    };
-    let ([[a, b], [c, d]], [[e, f], [g, h]]) = (quarter(0), quarter(1));
-    [a, b, c, d, e, f, g, h]
+fn interleaved<L: Lanes>([a, b, c, d, e, f, g, h]: [L; 8]) -> [L; 8] {
+    let (a, b, c, d, e, f, g, h) =
+        (a.low_u8(e), b.low_u8(f), c.low_u8(g), d.low_u8(h), a.high_u8(e), b.high_u8(f), c.high_u8(g), d.high_u8(h));
+    let (a, b, c, d, e, f, g, h) =
+        (a.low_u8(c), b.low_u8(d), a.high_u8(c), b.high_u8(d), e.low_u8(g), f.low_u8(h), e.high_u8(g), f.high_u8(h));
+    [a.low_u8(b), a.high_u8(b), c.low_u8(d), c.high_u8(d), e.low_u8(f), e.high_u8(f), g.low_u8(h), g.high_u8(h)]
 }

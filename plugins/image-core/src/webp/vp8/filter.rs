@@ -87,7 +87,8 @@ pub(super) fn filter<L: Lanes>(pixels: &mut Across<L>, edge: Edge, limit: u8, st
     let sharp = flat.xor(L::splat_u8(0xFF));
 
     let sign = L::splat_u8(0x80);
-    let [mut p2, mut p1, mut p0, mut q0, mut q1, mut q2] = [p2, p1, p0, q0, q1, q2].map(|pixels| pixels.xor(sign));
+    let (mut p2, mut p1, mut p0) = (p2.xor(sign), p1.xor(sign), p0.xor(sign));
+    let (mut q0, mut q1, mut q2) = (q0.xor(sign), q1.xor(sign), q2.xor(sign));
     let (step, outer) = (q0.sub_i8(p0), p1.sub_i8(q1));
     let with_step = |from: L| from.add_i8(step).add_i8(step).add_i8(step).and(filtered);
     if edge == Edge::Outer {
@@ -98,21 +99,19 @@ pub(super) fn filter<L: Lanes>(pixels: &mut Across<L>, edge: Edge, limit: u8, st
         // 27, 18 and 9 of 128.
         let wide = change.and(flat);
         let zero = L::splat_u8(0);
-        let halves = [zero.low_u8(wide), zero.high_u8(wide)];
-        let nine = halves.map(|half| half.shift_right_i16::<8>().mul_i16(L::splat_i16(9)));
-        let mut sums = nine.map(|nine| nine.add_i16(L::splat_i16(63)));
-        let mut next = || {
-            let [low, high] = sums.map(|sum| sum.shift_right_i16::<7>());
-            sums = [sums[0].add_i16(nine[0]), sums[1].add_i16(nine[1])];
-            // Bytes with their sign, which `narrow_samples` inverts.
-            low.narrow_samples(high).xor(sign)
-        };
-        let change = next();
-        (p2, q2) = (p2.add_i8(change), q2.sub_i8(change));
-        let change = next();
-        (p1, q1) = (p1.add_i8(change), q1.sub_i8(change));
-        let change = next();
-        (p0, q0) = (p0.add_i8(change), q0.sub_i8(change));
+        let nine = |half: L| half.shift_right_i16::<8>().mul_i16(L::splat_i16(9));
+        let (low, high) = (nine(zero.low_u8(wide)), nine(zero.high_u8(wide)));
+        let half = L::splat_i16(63);
+        // Bytes with their sign, which `narrow_samples` inverts.
+        let change = |low: L, high: L| low.shift_right_i16::<7>().narrow_samples(high.shift_right_i16::<7>()).xor(sign);
+        let (once_low, once_high) = (half.add_i16(low), half.add_i16(high));
+        let (twice_low, twice_high) = (once_low.add_i16(low), once_high.add_i16(high));
+        let once = change(once_low, once_high);
+        (p2, q2) = (p2.add_i8(once), q2.sub_i8(once));
+        let twice = change(twice_low, twice_high);
+        (p1, q1) = (p1.add_i8(twice), q1.sub_i8(twice));
+        let thrice = change(twice_low.add_i16(low), twice_high.add_i16(high));
+        (p0, q0) = (p0.add_i8(thrice), q0.sub_i8(thrice));
     } else {
         // The simple filter always uses the outer pixels.
         let change = with_step(outer.and(sharp));
@@ -126,7 +125,6 @@ pub(super) fn filter<L: Lanes>(pixels: &mut Across<L>, edge: Edge, limit: u8, st
             (p1, q1) = (p1.add_i8(change), q1.sub_i8(change));
         }
     }
-    let [p2, p1, p0, q0, q1, q2] = [p2, p1, p0, q0, q1, q2].map(|pixels| pixels.xor(sign));
-    *pixels = [p3, p2, p1, p0, q0, q1, q2, q3];
+    *pixels = [p3, p2.xor(sign), p1.xor(sign), p0.xor(sign), q0.xor(sign), q1.xor(sign), q2.xor(sign), q3];
     true
 }

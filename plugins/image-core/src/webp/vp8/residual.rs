@@ -59,8 +59,7 @@ fn read_from(
             p = &probabilities[BANDS[at]][0];
         }
         let value = if bits.bit(p[2]) { large(bits, p) } else { 1 };
-        let value_and_sign = if bits.flag() { -value } else { value };
-        take(at, value_and_sign);
+        take(at, bits.with_sign(value));
         at += 1;
         p = &probabilities[BANDS[at]][if value == 1 { 1 } else { 2 }];
     }

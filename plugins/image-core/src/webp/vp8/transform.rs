@@ -7,13 +7,12 @@ use crate::lanes::Lanes;
 #[inline(always)]
 pub(super) fn add<L: Lanes>(block: &mut Block, at: usize, coefficients: &[i32; 16]) {
     let rows = coefficients.as_chunks::<4>().0;
-    let columns = transposed(pass([0, 1, 2, 3].map(|row| L::load_i32(&rows[row]))));
-    let [first, rest @ ..] = columns;
-    let [second, third, fourth] = rest;
+    let rows = [L::load_i32(&rows[0]), L::load_i32(&rows[1]), L::load_i32(&rows[2]), L::load_i32(&rows[3])];
+    let [first, second, third, fourth] = transposed(pass(rows));
     // What is added to the first coefficient rounds the results.
-    let pixels = pass([first.add_i32(L::splat_i32(4)), second, third, fourth]);
-    let [a, b, c, d] = transposed(pixels.map(|column| column.shift_right_i32::<3>()));
-    add_rows(block, at, [a.narrow_i32(b), c.narrow_i32(d)]);
+    let [a, b, c, d] = transposed(pass([first.add_i32(L::splat_i32(4)), second, third, fourth]));
+    let eighth = |row: L| row.shift_right_i32::<3>();
+    add_rows(block, at, [eighth(a).narrow_i32(eighth(b)), eighth(c).narrow_i32(eighth(d))]);
 }
 
 /// Adds the transform of the first coefficient to the prediction, for a block that has no other.
