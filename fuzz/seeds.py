@@ -1,5 +1,5 @@
 """Writes a few small files for each fuzzing target: SEEDS FOLDER."""
-import io, json, struct, sys
+import hashlib, io, json, struct, sys
 from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -51,6 +51,14 @@ version = {"version": "1.0.0", "digest": "0" * 64, "source": "/p.wasm", "manifes
 file = {"digest": "0" * 64, "fingerprint": {"component": [1, 2, 3, 4], "manifest": [0, 0, 0, 0], "changed": [[5, 6], [0, 0]]}}
 plugin = {"serving": version, "candidate": None, "previous": [version], "seen": {"/p.wasm": file}, "withdrawn": ["1" * 64]}
 put("journal", "state", json.dumps({"plugins": {"p": plugin}}).encode())
+def line(value): return json.dumps(value, sort_keys=True, separators=(",", ":"))
+def sha256(text): return hashlib.sha256(text.encode()).hexdigest()
+# A state, a change that adds a plugin, one that removes it, and a part of a change.
+journal = {"folders": {}, "format": 1, "plugins": {"p": plugin}}
+digest = sha256(line(journal)); lines = [line({**journal, "sha256": digest})]
+for change in ({"plugins": {"q": plugin}, "folders": {"/plugins": [1, 2]}}, {"plugins": {"q": None}}):
+    digest = sha256(f"{digest} {line(change)}"); lines.append(f"{digest} {line(change)}")
+put("journal", "changes", "\n".join(lines + ["0" * 64 + " {"]).encode())
 # Core modules with a memory, a stack pointer, names and DWARF; bare, and in a component.
 def leb(n):
     out = b""

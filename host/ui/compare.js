@@ -60,15 +60,28 @@ function topCallers({ header, by_bytes: heavy, by_count: frequent }) {
     table('Callers with the most requests', columns, rows(frequent)));
 }
 
+// A step has a name of its own; the stage of a pipeline of three stages is `infer`.
+const isStep = ({ stage }) => stage !== 'infer';
+const place = (one) => (isStep(one) ? `${one.pipeline} · ${one.stage}` : one.pipeline);
+
+// Runs that were not compared: how many, and why.
+function others({ mismatched, failed, skipped }) {
+  const counts = [['not comparable', mismatched], ['failed', failed], ['skipped', skipped]].flatMap(([what, reasons]) =>
+    Object.entries(reasons ?? {}).map(([reason, number]) => ` ${count(number)} ${what} (${reason}).`));
+  return counts.join('');
+}
+
 function shadows({ shadows: configured, comparisons }) {
   if (configured.length === 0 && comparisons.length === 0) {
-    return el('p', { class: 'panel' }, 'No pipeline has a shadow chip. The key shadow of a pipeline sets one.');
+    return el('p', { class: 'panel' }, 'No pipeline has a shadow chip. The key shadow of a pipeline, or of one of its steps, sets one.');
   }
   return el('div', { class: 'stack' }, configured.map((one) => el('p', {},
-    `${one.pipeline}: ${one.shadow} also computes ${percent(one.share)} of the requests of ${one.default_chip}.`)),
-  comparisons.map((one) => el('section', { class: 'panel' }, el('h2', {}, `${one.pipeline}: ${one.chip} and ${one.shadow}`),
-    el('p', {}, `${count(one.compared)} runs compared; mean time ${time(one.mean_seconds?.chip)} and ${time(one.mean_seconds?.shadow)}.`),
-    table(`Differences of the outputs of ${one.chip} and ${one.shadow} in ${one.pipeline}`, [['Output'], ['compared', 'number'], ['largest absolute', 'number'], ['largest relative', 'number'], ['same best class', 'number']],
+    `${place(one)}: ${one.shadow} also computes ${percent(one.share)} of the ${isStep(one) ? 'runs' : 'requests'} of ${one.default_chip}.`)),
+  comparisons.map((one) => el('section', { class: 'panel' }, el('h2', {}, `${place(one)}: ${one.chip} and ${one.shadow}`),
+    el('p', {}, `${count(one.compared)} runs compared; mean time ${time(one.mean_seconds?.chip)} and ${time(one.mean_seconds?.shadow)}.`,
+      others(one)),
+    one.largest && el('p', {}, `The largest difference: request ${one.largest.request}${one.largest.item === undefined ? '' : `, item ${one.largest.item}`}.`),
+    table(`Differences of the outputs of ${one.chip} and ${one.shadow} in ${place(one)}`, [['Output'], ['compared', 'number'], ['largest absolute', 'number'], ['largest relative', 'number'], ['same best class', 'number']],
       one.outputs.map((output) => [output.name, count(output.compared), output.absolute.max.toExponential(2), output.relative.max.toExponential(2),
         output.scores?.top1_agreement === null || output.scores === null ? '–' : percent(output.scores.top1_agreement, 2)])))));
 }

@@ -98,7 +98,7 @@ function shown(plugin, change) {
 
 // The canary as a race: requests so far, and two figures against their limits.
 function race(canary) {
-  const left = canary.fleet?.is_ready ? 'it may serve, and waits for the other servers' : canary.seconds_left === null
+  const left = canary.fleet?.is_ready ? 'it may serve, and waits for the other servers (GET /v1/fleet says which answer)' : canary.seconds_left === null
     ? canary.new.requests >= canary.wanted ? 'it looks worse, perhaps by chance: more requests decide' : 'waits for requests'
     : `about ${time(canary.seconds_left)} to the verdict`;
   const against = (label, value, limit, detail) => el('div', {}, el('dt', {}, label), el('dd', {},

@@ -154,6 +154,7 @@ function facts(reply, pipeline) {
   return [
     stages.length > 0 && table(`Stages on ${reply.chip}`, [['Stage'], ['time', 'number'], ['high-water mark', 'number'],
       [scale(most), 'wide']], stages),
+    reply.leftOut > 0 && el('p', { class: 'small' }, `${reply.leftOut} more steps do not fit into the headers of the reply; the overview has them.`),
     el('details', {}, el('summary', {}, `Reply: ${reply.status}, ${reply.type || 'no media type'}, ${reply.milliseconds.toFixed(0)} ms in the browser`),
       el('dl', { class: 'headers' }, reply.headers.map(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])),
       reply.json !== undefined && el('pre', { tabindex: 0, 'aria-label': 'Reply as JSON' }, JSON.stringify(reply.json, null, 2).slice(0, 200000))),

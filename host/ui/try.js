@@ -130,12 +130,16 @@ async function tried(results, pipeline, chips, file, signal) {
 
 async function read(response, chip, milliseconds) {
   const type = (response.headers.get('content-type') ?? '').split(';')[0];
-  const list = (name) => (response.headers.get(name) ?? '').split(',').map((item) => item.trim()).filter(Boolean);
+  const all = (name) => (response.headers.get(name) ?? '').split(',').map((item) => item.trim()).filter(Boolean);
+  // A list with too many steps for a header ends with the number of those that are left out.
+  const isRest = (item) => /^\+\d+$/.test(item);
+  const list = (name) => all(name).filter((item) => !isRest(item));
   const pairs = (name, separator) => Object.fromEntries(list(name).map((item) => item.split(separator)));
   const reply = {
     chip, type, milliseconds, status: response.status, headers: [...response.headers],
     // The fallback may have answered instead.
     ran: response.headers.get('x-plimsoll-chip') ?? chip,
+    leftOut: Number(all('x-plimsoll-memory').find(isRest) ?? 0),
     marks: pairs('x-plimsoll-memory', '='), times: pairs('server-timing', ';dur='),
     plugins: Object.fromEntries(list('x-plimsoll-plugins').map((item) => {
       const at = item.indexOf('=');

@@ -5,13 +5,20 @@
 //! The number of copies is the difference between the two, divided by 4 MiB. It includes the copies that the plugins
 //! make themselves; the plugins used here make as few as possible.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use plimsoll_runtime::nn::{BackendName, Device, Model, ModelSource};
 use plimsoll_runtime::pipeline::Pipeline;
 use plimsoll_runtime::stage::{Request, RunLog};
+use plimsoll_runtime::tensor::{Tensor, TensorType};
 use plimsoll_tests::bench::{self, Table};
+use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::{guest, guests_config};
+use serde_json::json;
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -42,6 +49,14 @@ fn main() {
         let copies = |less: u64, more: u64| more.saturating_sub(less) as f64 / STEP as f64;
         let what = "a body into a tensor that three steps get";
         table.row(&[what], &[copies(less.0, more.0), copies(less.1, more.1)]);
+        // ONNX Runtime allocates its own memory, which is not counted.
+        for (what, is_bound) in
+            [("a tensor through onnxruntime", false), ("the same, bound and in a reserved buffer", true)]
+        {
+            let Some(model) = onnxruntime(is_bound) else { continue };
+            let [less, more] = [STEP, 2 * STEP].map(|bytes| measured_run(&*model, bytes));
+            table.row(&[what], &[copies(less, more), 0.0]);
+        }
         table.end("copies of the payload, computed from the bytes that 4 MiB more of payload need");
     });
 }
@@ -88,6 +103,42 @@ fn steps() -> String {
         step("b"),
         step("c"),
     )
+}
+
+/// A model that returns its numbers with the other sign, on ONNX Runtime; `None` without the library.
+fn onnxruntime(is_bound: bool) -> Option<Box<dyn Model>> {
+    let library = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from).filter(|path| path.is_file())?;
+    let name: BackendName = "onnxruntime".parse().expect("known");
+    let settings = json!({ "library": library, "sessions": 1, "io_binding": is_bound });
+    let backend = name.open(&settings, Path::new("")).expect("opened");
+    let model = Onnx::new(17).input("x", &[None, Some(256)]).node("Neg", &["x"], "y", &[]);
+    let source = ModelSource {
+        name: "m".into(),
+        path: "m.onnx".into(),
+        bytes: Arc::new(model.output("y", &[None, Some(256)]).bytes()),
+        external: Vec::new(),
+        device: Device::Cpu,
+        options: BTreeMap::new(),
+    };
+    let model = backend.load(&source).expect("loaded");
+    model.reserve_buffers(&[2 * STEP]);
+    Some(model)
+}
+
+/// Bytes that the host allocates for a run. The input is in a reserved buffer, if the model has one.
+fn measured_run(model: &dyn Model, bytes: usize) -> u64 {
+    let (shape, data) = (vec![bytes as u32 / 1024, 256], vec![0; bytes]);
+    let input = match model.buffer(bytes) {
+        Some(mut buffer) => {
+            assert!(buffer.extend(&data), "it has room");
+            Tensor::with_bytes(shape, TensorType::Fp32, buffer.into())
+        }
+        None => Tensor::new(shape, TensorType::Fp32, data),
+    };
+    let before = dhat::HeapStats::get().total_bytes;
+    let outputs = model.run(&[input]).expect("a run");
+    assert_eq!(outputs[0].1.data.len(), bytes);
+    dhat::HeapStats::get().total_bytes - before
 }
 
 /// For a whole request: bytes that the host allocated, and the highest mark of the steps after preprocessing.

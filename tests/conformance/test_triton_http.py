@@ -37,7 +37,7 @@ def test_metadata_and_health(client):
     server = client.get_server_metadata()
     assert server["name"] == "plimsoll" and "binary_tensor_data" in server["extensions"]
     model = client.get_model_metadata("digits")
-    assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [1]}]
+    assert model["inputs"] == [{"name": "image", "datatype": "BYTES", "shape": [-1]}]
     version = model["versions"][0]
     assert client.is_model_ready("digits", version)
     assert client.get_model_metadata("digits", version) == model

@@ -75,3 +75,38 @@ async fn requests_whose_callers_go_away_are_no_evidence_of_success() {
         assert!(Instant::now() < until, "{view}");
     }
 }
+
+/// Sends requests, every other one with bad input, until the version with the digest of the mark has a state.
+async fn send_until(server: &Server, state: &str, query: &str) -> Value {
+    for at in 0..2_000 {
+        let query = if at % 2 == 0 { "?do=bad" } else { query };
+        server.infer("p", query, "").await;
+        let view = server.get("/v1/plugins/stamp").await.json();
+        let versions = view["versions"].as_array().expect("a list");
+        if let Some(version) = versions.iter().find(|version| version["state"] == state) {
+            return version.clone();
+        }
+    }
+    panic!("no version is {state}: {}", server.get("/v1/plugins/stamp").await.text);
+}
+
+/// A version that refuses what the old one takes, or answers it with an error of its own, must not be promoted. Bad input of
+/// callers, which both versions refuse, blames neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_answers_with_more_errors_is_rolled_back_and_bad_input_blames_none() {
+    for (query, words) in [
+        ("?do=refuse", "requests were answered with an error, but"),
+        ("?do=fail", "requests were answered with an error of the server, but 0 of"),
+    ] {
+        let site = Site::new("canary = { share = \"25%\", requests = 200 }");
+        let server = on_canary(&site, 9).await;
+        let version = send_until(&server, "refused", query).await;
+        let reason = version["reason"].as_str().expect("a reason");
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(server.infer("p", query, "").await.status, 200, "the old version serves");
+    }
+    let site = Site::new(RULES);
+    let server = on_canary(&site, 9).await;
+    let version = send_until(&server, "previous", "").await;
+    assert_eq!(version["digest"], plimsoll_runtime::identity::digest(&stamped(0)), "the new version was promoted");
+}

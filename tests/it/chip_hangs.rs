@@ -11,7 +11,7 @@ use crate::batching::metric;
 use crate::chip_failures::{answered, chips, config, header, infer, wait_for_service};
 
 /// Ends the runs that hang also if the test fails: the threads of a test are waited for.
-struct Recovers(Arc<Device>);
+pub(crate) struct Recovers(pub(crate) Arc<Device>);
 
 impl Drop for Recovers {
     fn drop(&mut self) {

@@ -117,3 +117,79 @@ fn the_command_chips_lists_what_is_there_and_what_is_missing() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("chip b: usable") && text.contains("OpenVINOExecutionProvider"), "{text}");
 }
+
+/// A library that exports what ONNX Runtime exports, has this version, and has no interface.
+fn fake_library(folder: &Path, version: &str) -> std::path::PathBuf {
+    let (source, library) = (folder.join("fake.rs"), folder.join(format!("libfake-{version}.so")));
+    let text = r#"
+use std::ffi::{c_char, c_void};
+#[repr(C)]
+pub struct Base(extern "C" fn(u32) -> *const c_void, extern "C" fn() -> *const c_char);
+extern "C" fn api(_: u32) -> *const c_void { std::ptr::null() }
+extern "C" fn version() -> *const c_char { concat!(env!("VERSION"), "\0").as_ptr().cast() }
+static BASE: Base = Base(api, version);
+#[no_mangle]
+pub extern "C" fn OrtGetApiBase() -> *const Base { &BASE }
+"#;
+    std::fs::write(&source, text).expect("written");
+    let mut rustc = std::process::Command::new("rustc");
+    let arguments = ["--edition", "2021", "--crate-name", "fake", "--crate-type", "cdylib", "-o"];
+    let status = rustc.args(arguments).arg(&library).arg(&source).env("VERSION", version).status().expect("rustc");
+    assert!(status.success());
+    library
+}
+
+/// Each kind of wrong library is named with what is wrong and how to mend it, and nothing panics.
+#[test]
+fn a_library_that_is_missing_broken_or_too_old_is_named() {
+    let folder = TempDir::new().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("text.so"), "no library").expect("written");
+    let libraries = [
+        (path("nowhere.so"), "No such file or directory"),
+        (path("text.so"), "text.so"),
+        (fake_library(folder.path(), "1.17.3"), "it is ONNX Runtime 1.17.3, and this host needs 1.24 or newer"),
+        (fake_library(folder.path(), "1.99.0"), "it does not have the interface that its version has"),
+    ];
+    let file = path("plimsoll.toml");
+    for (library, reason) in libraries {
+        let chip = "[chips.b]\nprovider = \"openvino\"\n";
+        std::fs::write(&file, digits("cpu", chip, Some(&library))).expect("written");
+        let output = crate::cli::run(&["chips", "--config", file.to_str().expect("text")]);
+        let (text, error) = (crate::cli::text(&output.stdout), crate::cli::text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{text}{error}");
+        let missing = text.lines().find(|line| line.starts_with("backend onnxruntime: missing: ")).expect("a line");
+        assert!(missing.contains(library.to_str().expect("text")) && missing.contains(reason), "{reason}: {missing}");
+        assert!(missing.contains("Set `library` in `[backends.onnxruntime]`"), "{missing}");
+        let chip = text.lines().find(|line| line.starts_with("chip b: missing: ")).expect("a line");
+        assert!(chip.contains("a backend is missing, see above"), "{chip}");
+        assert!(text.contains("backend rten: rten, built in"), "{text}");
+    }
+    let Some((_, plugin)) = ggml() else { return };
+    std::fs::write(&file, digits("cpu", "", Some(&plugin))).expect("written");
+    let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
+    assert!(text.contains("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`"), "{text}");
+}
+
+/// A provider that the library carries is not enough: its options and its device are tried too.
+#[test]
+fn a_chip_is_usable_only_if_a_session_can_be_made_on_it() {
+    let Some(library) = openvino() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("plimsoll.toml");
+    let show = |lines: &str| {
+        let chip = format!("[chips.b]\nprovider = \"openvino\"\n{lines}\n");
+        std::fs::write(&file, digits("cpu", &chip, Some(&library))).expect("written");
+        let output = crate::cli::run(&["chips", "--config", file.to_str().expect("text")]);
+        (output.status.code(), crate::cli::text(&output.stdout))
+    };
+    let (code, text) = show("device = \"CPU\"\noptions = { num_of_threads = 1 }");
+    assert!(code == Some(0) && text.contains("chip b: usable"), "{text}");
+    let (code, text) = show("options = { num_of_thread = 2 }");
+    assert!(
+        code == Some(1) && text.contains("chip b: missing: target `b`: the provider `openvino` cannot be used"),
+        "{text}"
+    );
+    let (code, text) = show("options = { device_id = 1 }");
+    assert!(code == Some(1) && text.contains("chip b: missing: options: `device_id` cannot be set"), "{text}");
+}

@@ -1,6 +1,7 @@
 //! For tests: a collector of OTLP, over HTTP and gRPC on one port, that keeps the spans.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::{Span, TracesData};
 use prost::Message;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
 
 /// How long a test waits for spans that should come soon.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,7 +60,12 @@ impl Kept {
         assert_eq!((request.method().as_str(), request.uri().path()), ("POST", "/v1/traces"));
         assert_eq!(request.headers()["content-type"], "application/x-protobuf");
         let headers = request.headers().clone();
-        let body = request.into_body().collect().await.expect("a body").to_bytes();
+        let mut body = request.into_body().collect().await.expect("a body").to_bytes();
+        if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+            let mut decoded = Vec::new();
+            flate2::read::GzDecoder::new(&*body).read_to_end(&mut decoded).expect("gzip");
+            body = decoded.into();
+        }
         let data = ExportTraceServiceRequest::decode(body).expect("a message of OTLP");
         let data = TracesData { resource_spans: data.resource_spans };
         self.0.lock().expect("no panic").push(Exported { headers, data });
@@ -82,7 +89,8 @@ impl Collector {
                     let stream = TokioIo::new(stream);
                     // The exporter uses HTTP/2 for gRPC only.
                     if &first == b"PRI" {
-                        let service = TowerToHyperService::new(TraceServiceServer::new(kept));
+                        let service = TraceServiceServer::new(kept).accept_compressed(CompressionEncoding::Gzip);
+                        let service = TowerToHyperService::new(service);
                         let _ = server.serve_connection(stream, service).await;
                     } else {
                         let service = hyper::service::service_fn(move |request| kept.clone().over_http(request));

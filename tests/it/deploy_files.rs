@@ -76,6 +76,16 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
+/// The program under test without its debug information, which is several times as large, in a folder. With it, if `strip` is
+/// missing.
+fn stripped(folder: &TempDir) -> PathBuf {
+    let stripped = folder.path().join("plimsoll");
+    match Command::new("strip").arg("-o").arg(&stripped).arg(BINARY).status() {
+        Ok(status) if status.success() => stripped,
+        _ => BINARY.into(),
+    }
+}
+
 /// The manifests that the chart gives with these values.
 pub(crate) fn render(helm: &Path, values: &str) -> Output {
     let folder = TempDir::new().expect("a folder");
@@ -218,10 +228,10 @@ fn the_unit_of_systemd_is_valid_and_confined() {
 #[test]
 fn the_debian_package_has_the_program_its_service_and_its_documents() {
     let Some(_) = program("dpkg-deb", "-", "Debian package dpkg") else { return };
-    let folder = TempDir::new().expect("a folder");
+    let (folder, own) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
     let script = repository().join("host/deploy/packages/deb.sh");
     // Compressing the program under test would take minutes.
-    run(Command::new(script).arg(BINARY).arg(folder.path()).env("DPKG_DEB_COMPRESSOR_TYPE", "none"));
+    run(Command::new(script).arg(stripped(&own)).arg(folder.path()).env("DPKG_DEB_COMPRESSOR_TYPE", "none"));
     let made = std::fs::read_dir(folder.path()).expect("a folder").next().expect("a package").expect("readable").path();
     let name = made.file_name().expect("a name").to_string_lossy().into_owned();
     assert!(name.starts_with(concat!("plimsoll_", env!("CARGO_PKG_VERSION"), "_")) && name.ends_with(".deb"), "{name}");
@@ -266,9 +276,9 @@ fn the_debian_package_has_the_program_its_service_and_its_documents() {
 #[test]
 fn the_wheel_gives_the_command() {
     let Some(python) = program("python3", "-", "python3") else { return };
-    let folder = TempDir::new().expect("a folder");
+    let (folder, own) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
     let script = repository().join("host/deploy/packages/wheel.py");
-    let made = run(Command::new(&python).arg(script).arg(BINARY).arg(folder.path()));
+    let made = run(Command::new(&python).arg(script).arg(stripped(&own)).arg(folder.path()));
     let wheel = text(&made.stdout).trim().to_owned();
     let venv = folder.path().join("venv");
     let created = Command::new(&python).args(["-m", "venv"]).arg(&venv).output().expect("python3");

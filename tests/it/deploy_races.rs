@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 use serde_json::Value;
 
 use crate::process::send_signal;
@@ -27,8 +27,7 @@ async fn check_agreement(site: &Site, served: &Wrapped) -> Vec<(String, String, 
     // The versions are called as their marks.
     let mark = version.rsplit('.').next().and_then(|mark| mark.parse().ok()).unwrap_or(0);
     assert_eq!(served.reply().await, stamped_reply(mark), "{versions:?}");
-    let journal = fs::read_to_string(site.folder.path().join(".plimsoll/plugins.json")).expect("a journal");
-    let journal: Value = serde_json::from_str(&journal).expect("JSON");
+    let journal = journal_state(&fs::read(site.folder.path().join(".plimsoll/plugins.json")).expect("a journal"));
     let record = &journal["plugins"]["stamp"];
     assert_eq!(record["serving"]["digest"], digest.as_str(), "{versions:?} {record}");
     let previous: Vec<_> = record["previous"].as_array().expect("a list").iter().map(|it| &it["digest"]).collect();

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 
 use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
 
@@ -30,6 +30,16 @@ pub(crate) fn fill(path: &Path) {
     while file.write_all(&[1; 512]).is_ok() {}
 }
 
+/// Puts a copy in the place of a file, as a backup that is restored. The server writes the whole journal with the next
+/// change then, which needs room, unlike a change that fits into the last block of a file. The old file stays under another
+/// name, so that its room does not become free.
+pub(crate) fn replace_by_a_copy(path: &Path) {
+    fs::hard_link(path, path.with_extension("old")).expect("linked");
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).expect("copied");
+    fs::rename(copy, path).expect("renamed");
+}
+
 /// The files in a folder whose names end in one of these.
 fn drafts(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
@@ -42,10 +52,7 @@ async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_lat
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1.0.1", stamped(1)).await;
     assert_eq!((status, &reply["state"], &reply["durable"]), (200, &"serving".into(), &true.into()), "{reply}");
     assert!(reply["warning"].is_null(), "{reply}");
-    let journal = || -> serde_json::Value {
-        let text = fs::read_to_string(data(&site, &served, "plugins.json")).expect("a journal");
-        serde_json::from_str(&text).expect("JSON")
-    };
+    let journal = || journal_state(&fs::read(data(&site, &served, "plugins.json")).expect("a journal"));
     let before = journal();
     fill(&data(&site, &served, "filling"));
 

@@ -2,7 +2,7 @@
 
 use plimsoll_tests::stamped;
 
-use crate::durable::{data, fill, on_a_small_disk};
+use crate::durable::{data, fill, on_a_small_disk, replace_by_a_copy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_a_restart_would_forget_gets_a_warning() {
@@ -12,6 +12,7 @@ async fn a_removal_that_a_restart_would_forget_gets_a_warning() {
         let (status, reply) = served.json("PUT", &path, stamped(1)).await;
         assert_eq!((status, &reply["durable"]), (200, &true.into()), "{reply}");
         if !is_durable {
+            replace_by_a_copy(&data(&site, &served, "plugins.json"));
             fill(&data(&site, &served, "filling"));
         }
         let (status, reply) = served.json("DELETE", &path, Vec::new()).await;

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 
 use crate::wrapped::{Wrapped, site, until};
 
@@ -184,8 +184,7 @@ async fn names_that_come_and_go_are_forgotten() {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
     let handled = || {
-        let text = fs::read_to_string(site.folder.path().join(".plimsoll/plugins.json")).expect("a journal");
-        let state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let state = journal_state(&fs::read(site.folder.path().join(".plimsoll/plugins.json")).expect("a journal"));
         state["plugins"]["stamp"]["seen"].as_object().expect("a table").len()
     };
     let mut name = "stamp.wasm".to_owned();

@@ -171,6 +171,22 @@ async fn a_server_that_does_not_answer_is_left_out_and_this_is_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_a_configuration_ends_is_rolled_back_on_the_other_servers() {
+    let hosts = fleet(2);
+    let digest = deploy(&hosts, 1);
+    hosts.iter().for_each(|host| drop(host.reply()));
+    let config = std::fs::read_to_string(&hosts[0].site.config).expect("text");
+    assert!(config.contains(RULES));
+    std::fs::write(&hosts[0].site.config, config.replace(RULES, "")).expect("written");
+    for host in &hosts {
+        let refused = wait_for(host, &digest, "refused").await;
+        let reason = refused["reason"].as_str().expect("a reason");
+        assert!(reason.contains("the configuration has no canary for it any more"), "{reason}");
+        assert_eq!(host.reply(), stamped_reply(0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_the_fleet_opens_only_its_report() {
     let hosts = fleet(2);
     let key = digest(format!("plimsoll fleet\0{TOKEN}").as_bytes());

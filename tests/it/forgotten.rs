@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use plimsoll_tests::{Server, Site, another_version, guest, stamped, stamped_reply};
+use plimsoll_tests::{Server, Site, another_version, guest, journal_state, stamped, stamped_reply};
 
 use crate::wrapped::until;
 
@@ -21,7 +21,7 @@ struct Sizes {
     components: usize,
 }
 
-/// The bytes of the metrics and of the journal.
+/// The bytes of the metrics and of the state in the journal.
 type Bytes = [usize; 2];
 
 async fn sizes(site: &Site, server: &Server) -> (Sizes, Bytes) {
@@ -30,8 +30,7 @@ async fn sizes(site: &Site, server: &Server) -> (Sizes, Bytes) {
     let plugins = server.get("/v1/plugins").await.json();
     let plugins = plugins["plugins"].as_array().expect("a list");
     let data = site.folder.path().join(".plimsoll");
-    let journal = fs::read_to_string(data.join("plugins.json")).expect("a journal");
-    let state: serde_json::Value = serde_json::from_str(&journal).expect("JSON");
+    let state = journal_state(&fs::read(data.join("plugins.json")).expect("a journal"));
     let records = state["plugins"].as_object().expect("a table");
     let sizes = Sizes {
         series: metrics.lines().filter(|line| !line.starts_with('#')).count(),
@@ -42,7 +41,7 @@ async fn sizes(site: &Site, server: &Server) -> (Sizes, Bytes) {
         handled: records.values().map(|record| record["seen"].as_object().expect("a table").len()).sum(),
         components: fs::read_dir(data.join("components")).expect("a folder").count(),
     };
-    (sizes, [metrics.len(), journal.len()])
+    (sizes, [metrics.len(), state.to_string().len()])
 }
 
 /// Requests to both sides of a canary, so that both versions have series. The side of each request is random.

@@ -93,7 +93,10 @@ async fn grpc_metadata_names_server_models_versions_and_tensors() {
     assert_eq!(infer.inputs[0].shape.len(), rest["inputs"][0]["shape"].as_array().expect("a shape").len());
     let ready = |(name, version): (String, String)| ModelReadyRequest { name, version };
     assert!(client.model_ready(ready(named("digits", ""))).await.expect("there").into_inner().ready);
-    assert_status(client.model_ready(ready(named("ghost", ""))).await, Code::NotFound, "digits.infer");
+    for (name, version) in [("ghost", ""), ("digits", "7"), ("digits.ghost", "")] {
+        let reply = client.model_ready(ready(named(name, version))).await.expect("an answer");
+        assert!(!reply.into_inner().ready, "{name} {version}");
+    }
     assert_status(client.model_metadata(of(named("digits", "7"))).await, Code::NotFound, &model.versions[0]);
     server.stop().await;
 }
@@ -227,7 +230,10 @@ async fn grpc_streams_reply_in_order_and_continue_after_errors() {
     let mut client = client(&server).await;
     let requests = ["4.png", "none", "7.jpg"].map(|name| {
         let image = if name == "none" { b"no image".to_vec() } else { digit(name) };
-        ModelInferRequest { id: name.into(), ..images("digits", &[&image], &[]) }
+        // As Triton has it: the parameter is for the stream, and no stage sees it.
+        let asks = parameter(ParameterChoice::BoolParam(name != "7.jpg"));
+        let request = images("digits", &[&image], &[("triton_enable_empty_final_response", asks)]);
+        ModelInferRequest { id: name.into(), ..request }
     });
     let mut answers =
         client.model_stream_infer(tonic::codegen::tokio_stream::iter(requests)).await.expect("a stream").into_inner();
@@ -238,6 +244,9 @@ async fn grpc_streams_reply_in_order_and_continue_after_errors() {
             label(std::str::from_utf8(&output.contents.as_ref().expect("typed").bytes_contents[0]).expect("text"))
         });
         assert_eq!(label.is_none(), !answer.error_message.is_empty());
+        let is_final = response.parameters.get("triton_final_response").cloned();
+        let wanted = (response.id != "7.jpg").then(|| parameter(ParameterChoice::BoolParam(true)));
+        assert_eq!(is_final, wanted, "{}", response.id);
         found.push((response.id, label));
     }
     let wanted = [("4.png", Some("4")), ("none", None), ("7.jpg", Some("7"))];

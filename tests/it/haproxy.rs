@@ -30,7 +30,7 @@ impl Drop for HaProxy {
 }
 
 /// The program. `None` if it is not installed; then the reason is printed.
-fn program() -> Option<&'static str> {
+pub(crate) fn program() -> Option<&'static str> {
     // Debian installs it in /usr/sbin, which the `PATH` of an ordinary user may not contain.
     let is_there = |program: &&str| {
         Command::new(program).arg("-v").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
@@ -85,7 +85,7 @@ fn shipped(frontends: &[u16; 2], hosts: &[String]) -> String {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("bound").port()
 }

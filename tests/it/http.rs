@@ -219,9 +219,10 @@ async fn a_reply_before_the_whole_body_was_read_announces_that_the_connection_cl
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_compressed_and_coarse_on_request() {
-    let coarse = format!("[server]\nmetric_buckets = \"coarse\"\n{}", guests_config("tester", ""));
+    let with = |buckets: &str| format!("[server]\nmetric_buckets = \"{buckets}\"\n{}", guests_config("tester", ""));
     let mut counts = Vec::new();
-    for config in [guests_config("tester", ""), coarse] {
+    let mut last = String::new();
+    for config in [guests_config("tester", ""), with("coarse"), with("none")] {
         let server = Server::start(&config).await;
         assert_eq!(server.infer("p", "", "").await.status, 200);
         let plain = server.get("/metrics").await.text;
@@ -230,7 +231,22 @@ async fn metrics_are_compressed_and_coarse_on_request() {
         let packed = server.send("GET", "/metrics", &[("accept-encoding", "gzip")], Vec::new()).await;
         assert_eq!(packed.headers["content-encoding"], "gzip");
         assert!(packed.bytes.len() * 3 < plain.len(), "{} of {}", packed.bytes.len(), plain.len());
+        last = plain;
     }
+    // Without buckets: sums and counts of requests, the highest mark and the cap of each stage.
+    let of_pipeline: Vec<_> = last.lines().filter(|line| line.contains("pipeline=\"p\"")).collect();
+    assert!(of_pipeline.len() <= 15, "{of_pipeline:#?}");
+    let has = |start: &str| of_pipeline.iter().any(|line| line.starts_with(start));
+    assert!(has("plimsoll_request_duration_seconds_sum{") && has("plimsoll_request_duration_seconds_count{"), "{last}");
+    assert!(has("plimsoll_stage_highest_mark_bytes{") && has("plimsoll_stage_memory_cap_bytes{"), "{last}");
+    assert!(
+        !last.lines().any(|line| line.contains("_bucket{")
+            && !line.contains("le=\"+Inf\"")
+            && !line.contains("_rows")
+            && !line.contains("_difference")
+            && !line.contains("_distance")),
+        "{last}"
+    );
     assert!(counts[1] > 0 && counts[0] > 2 * counts[1], "{counts:?}");
 }
 

@@ -42,6 +42,17 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Returns true if all cases in Python and JavaScript run, not only a sample of them.
+pub(crate) fn are_all_wanted() -> bool {
+    std::env::var_os("PLIMSOLL_LEAK").is_some_and(|wanted| wanted == "all")
+}
+
+/// Prints the row of a case, from which `tests/leaks/table.sh` makes the table of all cases. `group` is its language, or
+/// `planted` for the guests in `tests/leaks`.
+pub(crate) fn print_row(group: &str, name: &str, exit_code: i32, is_right: bool) {
+    println!("leak-case {group} {name} {exit_code} {}", if is_right { "right" } else { "wrong" });
+}
+
 /// A small corpus with large and small files for every outcome: valid files in `valid`, broken files in `abnormal`.
 pub(crate) fn corpus() -> TempDir {
     let corpus = TempDir::new().expect("a folder");
@@ -128,6 +139,7 @@ fn a_leak_on_large_images_only_is_reported_with_their_size() {
     assert_eq!(held_by(&report), "static large_images::PREVIEWS");
     let summary = text(&output.stdout);
     assert!(summary.contains("have 120,002 bytes or more"), "{summary}");
+    print_row("planted", "large_images", 1, true);
 }
 
 #[test]
@@ -141,6 +153,7 @@ fn an_unknown_allocator_is_detected_and_reported() {
     assert!((6_400.0..=11_000.0).contains(&bytes), "{bytes}: linear memory grows in steps");
     let summary = text(&output.stdout);
     assert!(summary.contains("by linear memory") && summary.contains("not dlmalloc"), "{summary}");
+    print_row("planted", "other_allocator", 1, true);
 }
 
 #[test]
@@ -163,7 +176,17 @@ fn later_stages_get_the_output_of_earlier_stages() {
         assert_eq!(held_by(&report), held);
         let found = report["all"]["growth"]["bytes"].as_f64().expect("a number");
         assert!(bytes.contains(&found), "{plugin}: {found}");
+        print_row("planted", plugin, 1, true);
     }
+    // It keeps what it has not seen before, and all images have the same tensor.
+    let keep = [&pipeline[..], &["--parameter", "keep=contents"]].concat();
+    let output = laboratory.run(&guest("leaky_infer"), corpus.path(), &keep);
+    let summary = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
+    assert!(summary.contains("(other contents)") && summary.contains("static leaky_infer::SEEN"), "{summary}");
+    let leak = laboratory.report()["leaks"][0].clone();
+    let bytes = leak["per_request"].as_f64().expect("a number");
+    assert!(leak["place"] == "(other contents)" && (256.0..=300.0).contains(&bytes), "{leak}");
     let output = laboratory.run(&guest("leaky_infer"), corpus.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("name the pipeline with --pipeline"), "{}", text(&output.stderr));
@@ -188,6 +211,7 @@ fn a_leak_in_c_is_reported_with_the_names_of_its_source() {
     let frame = frame.unwrap_or_else(|| panic!("{stack}"));
     assert!(frame["file"].as_str().expect("a file").ends_with("requests.c"), "{frame}");
     assert!(frame["line"].as_u64() > Some(0), "{frame}");
+    print_row("planted", "c_guest", 1, true);
 }
 
 #[test]

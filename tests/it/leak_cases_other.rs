@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use plimsoll_tests::{TempDir, shared};
 
-use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, text, wrong_classes};
+use crate::leak::{ALL, FAILING, Laboratory, corpus, held_by, print_row, text, wrong_classes};
 
 /// What `wit-bindgen` calls the types in a world's own header, in the names of the SDK's header.
 const NAMES: &str = "#include \"plimsoll.h\"\n#define preprocessor_list_u8_t plimsoll_list_u8_t\n\
@@ -65,6 +65,8 @@ fn leaks_in_c_and_cpp_are_reported_with_their_statics_and_functions() {
         assert_eq!(held_by(&report), held, "{source}, default layout {is_default}: {summary}");
         let allocated = summary.lines().find(|line| line.trim_start().starts_with("allocated by")).expect("a stack");
         assert!(stack.iter().all(|part| allocated.contains(part)), "{source}: {summary}");
+        let name = if is_default { format!("{source}-default-layout") } else { source.to_owned() };
+        print_row(language, &name, 1, true);
     }
 }
 
@@ -87,6 +89,7 @@ fn a_leak_in_a_second_memory_is_counted() {
     assert_eq!(output.status.code(), Some(1), "{summary}{}", text(&output.stderr));
     let bytes = laboratory.report()["all"]["growth"]["bytes"].as_f64().expect("a number");
     assert!((bytes - 65_536.0).abs() < 1.0, "{bytes}: {summary}");
+    print_row("wat", "two_mem_leak", 1, true);
 }
 
 /// A plugin of the same form throws an exception, and catches it.
@@ -103,6 +106,7 @@ fn a_plugin_with_exceptions_is_run() {
         (&serde_json::json!([]), &"steady".into()),
         "{summary}"
     );
+    print_row("wat", "p_exceptions", 2, true);
 }
 
 /// The manifest of the README, with a global allocator in a static arena: its blocks cannot be read, and nothing grows.
@@ -130,4 +134,5 @@ fn the_manifest_of_the_readme_with_another_allocator_is_no_leak() {
     let summary = text(&output.stdout);
     assert_eq!(output.status.code(), Some(2), "{summary}{}", text(&output.stderr));
     assert_eq!(laboratory.report()["excluded"], serde_json::json!([]), "{summary}");
+    print_row("Rust", "readme_talc", 2, true);
 }

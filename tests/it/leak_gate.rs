@@ -2,7 +2,7 @@
 
 use plimsoll_tests::{TempDir, guest};
 
-use crate::leak::{Laboratory, corpus, text, wrong_classes};
+use crate::leak::{Laboratory, corpus, print_row, text, wrong_classes};
 
 #[test]
 fn a_leak_that_is_known_from_a_baseline_does_not_count() {
@@ -68,6 +68,7 @@ fn what_is_kept_once_for_each_input_is_a_suspicion() {
     let summary = text(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{summary}{}", text(&output.stderr));
     assert!(summary.contains("SUSPICION") && summary.contains("20 inputs left a block"), "{summary}");
+    print_row("planted", "decoded_cache", 3, true);
 }
 
 /// A list of failures that each answer empties: a stream of failures leaks.
@@ -85,6 +86,7 @@ fn what_another_class_frees_is_a_leak_of_the_class_alone() {
     );
     assert_eq!(report["all"]["verdict"], "steady", "{summary}");
     assert!(summary.contains("All samples together do not grow"), "{summary}");
+    print_row("planted", "emptied_by_others", 1, true);
 }
 
 /// A report without a leak says how many calls were made, and how rare a leak they exclude.
@@ -122,7 +124,7 @@ fn without_a_terminal_progress_is_lines() {
     let output = laboratory.run(&guest("static_vec"), corpus.path(), &[]);
     let log = text(&output.stderr);
     for line in [
-        "inputs with other contents: 48 calls\n",
+        "inputs with other bytes: 48 calls\n",
         "all samples in one instance: 192 calls\n",
         "all samples in one instance: 1,000 of 1,536 calls\n",
         "invalid_input alone: 160 calls\n",

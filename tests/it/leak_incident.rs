@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use plimsoll_tests::{TempDir, data, guest, shared};
 
-use crate::leak::{Laboratory, text};
+use crate::leak::{Laboratory, print_row, text};
 
 #[test]
 fn one_command_finds_outcome_bytes_static_and_source_line_of_the_leak() {
@@ -56,6 +56,7 @@ fn one_command_finds_outcome_bytes_static_and_source_line_of_the_leak() {
         assert!(summary.contains(words), "{words}");
     }
     check_files(&laboratory, stack["inuse_space"].as_u64().expect("bytes"));
+    print_row("planted", "incident", 1, true);
 }
 
 /// Checks that every file of the report exists and has the expected content.

@@ -7,7 +7,7 @@ use std::path::Path;
 use plimsoll_tests::guest;
 use serde_json::Value;
 
-use crate::leak::{ALL, Laboratory, corpus, held_by, text};
+use crate::leak::{ALL, Laboratory, corpus, held_by, print_row, text};
 
 /// The leak that is planted in a guest.
 struct Planted {
@@ -153,6 +153,7 @@ fn planted_leaks_are_found_and_other_growth_is_not_reported_as_a_leak() {
     for planted in PLANTED {
         let (row, mistakes) = check_guest(planted, corpus.path());
         let _ = writeln!(table, "{row}");
+        print_row("planted", planted.guest, i32::from(!planted.leaks_on.is_empty()), mistakes.is_empty());
         wrong.extend(mistakes.into_iter().map(|mistake| format!("{}: {mistake}", planted.guest)));
     }
     println!("{table}");

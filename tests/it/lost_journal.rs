@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use plimsoll_runtime::identity::digest;
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 use serde_json::{Value, json};
 
 use crate::lost_copies::{after, copy, data, journal, refusal};
@@ -14,16 +14,14 @@ use crate::wrapped::{Wrapped, site};
 
 /// Changes the journal of a server that has ended, and writes it without its digest, as an earlier release did.
 fn edit(site: &Site, change: impl FnOnce(&mut Value)) {
-    let mut state: Value = serde_json::from_slice(&journal(site)).expect("JSON");
+    let mut state = journal_state(&journal(site));
     change(&mut state);
-    let keys = state.as_object_mut().expect("a table");
-    keys.remove("sha256");
     fs::write(data(site).join("plugins.json"), state.to_string()).expect("written");
 }
 
 /// The marks of the previous versions in the journal.
 fn previous(site: &Site) -> Vec<u32> {
-    let state: Value = serde_json::from_slice(&journal(site)).expect("JSON");
+    let state = journal_state(&journal(site));
     let records = state["plugins"]["stamp"]["previous"].as_array().expect("a list");
     let mark = |record: &Value| (0..10).find(|mark| record["digest"] == digest(&stamped(*mark)));
     records.iter().map(|record| mark(record).expect("a known version")).collect()
@@ -165,7 +163,7 @@ async fn a_version_with_a_manifest_that_is_not_valid_is_not_lost() {
     assert_eq!(served.reply().await, stamped_reply(2));
     assert_eq!(lines(&served, "no rollback to version 1.1", "of_a_later_release"), 1, "{}", served.log());
     drop(served);
-    let state: Value = serde_json::from_slice(&journal(&site)).expect("JSON");
+    let state = journal_state(&journal(&site));
     assert_eq!(state["plugins"]["stamp"]["previous"][0]["manifest"], later, "{state}");
     assert!(copy(&site, 1).is_file());
     edit(&site, |state| state["plugins"]["stamp"]["previous"][0]["manifest"] = json!(""));

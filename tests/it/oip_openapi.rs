@@ -67,7 +67,7 @@ async fn oip_the_server_has_exactly_the_routes_and_methods_of_the_document() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_pipelines_is_as_the_document_describes_it() {
     let split = r#"{ name = "split", kind = "transform", plugin = "transformer", items = true, partial = true, config = { split = true } }"#;
-    let model = r#"{ name = "model", kind = "infer", chips = { a = { plugin = "noop-infer" }, b = { plugin = "noop-infer" } } }"#;
+    let model = r#"{ name = "model", kind = "infer", chips = { a = { plugin = "noop-infer" }, b = { plugin = "noop-infer" } }, shadow = { chip = "b", share = "1%" } }"#;
     let steps = config("default_chip = \"a\"", &[IN, split, model, GATHER]);
     let three = "[pipelines.t]\nshadow = { chip = \"b\", share = \"1%\" }\ndefault_chip = \"a\"\n\
                  [pipelines.t.preprocess]\nplugin = \"given-tensors\"\n[pipelines.t.chips]\na = { plugin = \"noop-infer\" }\n\
@@ -81,6 +81,8 @@ async fn the_list_of_pipelines_is_as_the_document_describes_it() {
     assert_eq!((&pipeline["chip_names"], &pipeline["chips"]), (&json!(["a", "b"]), &json!({})), "{pipeline}");
     assert_eq!((&pipeline["preprocess"]["name"], &pipeline["postprocess"]["name"]), (&json!("in"), &json!("out")));
     assert_eq!(pipeline["steps"][1]["stages"]["b"]["name"], "model", "{pipeline}");
+    let shadow = json!({ "chip": "b", "share": 0.01 });
+    assert_eq!((&pipeline["steps"][1]["shadow"], &pipeline["shadow"]), (&shadow, &json!(null)), "{pipeline}");
     let pipeline = &listed["pipelines"][1];
     assert_eq!((&pipeline["chip_names"], &pipeline["steps"]), (&json!(["a", "b"]), &Value::Null), "{pipeline}");
     assert_eq!(pipeline["chips"]["b"]["name"], "infer", "{pipeline}");

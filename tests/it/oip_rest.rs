@@ -51,8 +51,8 @@ async fn oip_metadata_names_server_models_versions_and_tensors() {
         assert!(extensions.contains(&json!("binary_tensor_data")), "{body}");
     }
     let model = server.get("/v2/models/digits").await.json();
-    assert_eq!(model["inputs"], json!([{ "name": "image", "datatype": "BYTES", "shape": [1] }]));
-    assert_eq!(model["outputs"], json!([{ "name": "output", "datatype": "BYTES", "shape": [1] }]));
+    assert_eq!(model["inputs"], json!([{ "name": "image", "datatype": "BYTES", "shape": [-1] }]));
+    assert_eq!(model["outputs"], json!([{ "name": "output", "datatype": "BYTES", "shape": [-1] }]));
     let version = model["versions"][0].as_str().expect("a version").to_owned();
     assert!(version.bytes().all(|byte| byte.is_ascii_digit()), "Triton's clients expect only digits: {version}");
 

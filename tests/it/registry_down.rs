@@ -196,7 +196,11 @@ async fn a_version_that_was_rolled_back_does_not_return_when_its_registry_is_bac
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     place.start(new).await;
     served.wait_for_metric("plimsoll_unreadable_files", 0).await;
-    assert_eq!(serving(&served, "noop-infer").await.0, digest(&noop()));
+    let (serving, note) = serving(&served, "noop-infer").await;
+    assert_eq!(serving, digest(&noop()));
+    // The file of the version that serves is there, but the configuration does not name it any more.
+    let named = format!("the configuration names oci://{}/noop:1, whose version was rolled back; ", place.0);
+    assert!(note.contains(&named) && note.contains("pipeline `p` needs it"), "{note}");
 }
 
 fn digits() -> &'static [u8] {

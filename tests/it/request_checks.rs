@@ -112,7 +112,7 @@ async fn slashes_at_the_end_of_a_path_are_ignored_and_models_have_a_configuratio
 
     let config = server.get("/v2/models/p/config").await.json();
     assert_eq!((&config["name"], &config["max_batch_size"]), (&json!("p"), &json!(0)));
-    assert_eq!(config["input"], json!([{ "name": "image", "data_type": "TYPE_STRING", "dims": [1] }]));
+    assert_eq!(config["input"], json!([{ "name": "image", "data_type": "TYPE_STRING", "dims": [-1] }]));
     let metadata = server.get("/v2/models/p.infer").await.json();
     let config = server.get("/v2/models/p.infer/config").await.json();
     for (tensors, wanted) in [("input", "inputs"), ("output", "outputs")] {

@@ -5,8 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use plimsoll_runtime::identity::digest;
-use plimsoll_tests::{Site, stamped, stamped_reply};
-use serde_json::Value;
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 
 use crate::lost_copies::{copy, data, journal};
 use crate::wrapped::{Wrapped, can_run, in_mounts, site};
@@ -86,7 +85,7 @@ async fn a_version_that_was_rolled_back_is_not_recorded_in_place_of_one_without_
     let copies = data(&site);
     copy_folder(&folder, &copies);
     drop(served);
-    let state: Value = serde_json::from_slice(&journal(&site)).expect("JSON");
+    let state = journal_state(&journal(&site));
     let plugin = &state["plugins"]["stamp"];
     assert_eq!(plugin["withdrawn"][0], digest(&stamped(1)), "{plugin}");
     assert!(copy(&site, 1).is_file() && plugin["serving"]["digest"] != digest(&stamped(1)), "{plugin}");

@@ -7,11 +7,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use plimsoll_runtime::identity::digest;
-use plimsoll_tests::{Site, stamped, stamped_reply};
+use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::durable::replace_by_a_copy;
 use crate::wrapped::{Wrapped, site, until};
 
 fn fifo(path: &Path) {
@@ -47,7 +48,8 @@ fn send(
 async fn a_rollback_takes_effect_while_the_disk_does_not_confirm_other_changes() {
     let (site, served) = served().await;
     fifo(&data(&site, "plugins.draft"));
-    // From here on no state can be written.
+    replace_by_a_copy(&data(&site, "plugins.json"));
+    // From here on no state can be written: it is not appended to another file.
     let deploy = send(&served, "PUT", "/v1/plugins/other", stamped(5));
     until("the other plugin", async || served.states("other").await == ["unused"]).await;
     let rollback = send(&served, "POST", "/v1/plugins/stamp/rollback", Vec::new());
@@ -61,18 +63,15 @@ async fn a_rollback_takes_effect_while_the_disk_does_not_confirm_other_changes()
     // Other changes go on, too.
     let (status, reply) = served.json("DELETE", "/v1/plugins/other", Vec::new()).await;
     assert_eq!((status, &reply["durable"]), (200, &false.into()), "{reply}");
-    let before: Value = serde_json::from_slice(&fs::read(data(&site, "plugins.json")).expect("there")).expect("JSON");
+    let journal = || journal_state(&fs::read(data(&site, "plugins.json")).expect("there"));
+    let before = journal();
     assert_eq!(before["plugins"]["stamp"]["serving"]["digest"], digest(&stamped(1)), "nothing was written");
 
     // The disk answers again, with an error: nothing can be synchronised to a FIFO. The server tries it again.
     let draft = data(&site, "plugins.draft");
     let reader = std::thread::spawn(move || fs::read(draft).expect("read"));
-    until("the journal", async || {
-        let state: Value =
-            serde_json::from_slice(&fs::read(data(&site, "plugins.json")).expect("there")).expect("JSON");
-        state["plugins"]["stamp"]["serving"]["digest"] == digest(&stamped(0))
-    })
-    .await;
+    let is_written = async || journal()["plugins"]["stamp"]["serving"]["digest"] == digest(&stamped(0));
+    until("the journal", is_written).await;
     reader.join().expect("no panic");
     drop(Arc::into_inner(served).expect("alone"));
     let served = Wrapped::start(&["env"], &site);

@@ -10,8 +10,7 @@ use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::{Server, TempDir, another_version, data, guests_config, shared_cache};
 use serde_json::{Value, json};
 
-pub(crate) use self::pipelines::{A, ALL, digits, guests, infer_digit, settled, shadow_metric};
-use self::pipelines::{comparisons, runs};
+pub(crate) use self::pipelines::{A, ALL, comparisons, digits, guests, infer_digit, runs, settled, shadow_metric};
 use crate::batching::metric;
 use crate::cli::{run, text};
 use crate::models::onnxruntime;
@@ -161,11 +160,11 @@ async fn a_chip_that_computes_something_else_is_seen_and_recorded_and_the_answer
     let (code, stdout, stderr) = replay(&["a", "b"]);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
     let recorded = facts.len();
-    let header = "recording     chip  compared with  result    absolute  relative  cosine distance";
+    let header = "recording     stage  item  chip  compared with  result    absolute  relative  cosine distance";
     assert!(stdout.starts_with(header), "{stdout}");
     let rows = stdout.lines().filter(|line| line.contains("  compared  ")).count();
     assert_eq!(rows, recorded, "{stdout}");
-    let summary = format!("pipeline p, chip a compared with b: {recorded} compared");
+    let summary = format!("pipeline p, stage infer, chip a compared with b: {recorded} compared");
     assert!(stdout.contains(&summary) && stdout.contains("logits"), "{stdout}");
     let (code, stdout, _) = replay(&["a", "a"]);
     let agrees = stdout.lines().filter(|line| line.ends_with("100.00 %  100.00 %") && line.contains("  0  ")).count();
@@ -190,7 +189,10 @@ async fn the_share_decides_how_many_requests_the_shadow_gets() {
     }
     assert!(count <= 57, "{count} shadow runs");
     let reply = server.get("/v1/chips/compare?pipeline=p").await.json();
-    assert_eq!(reply["shadows"], json!([{ "pipeline": "p", "default_chip": "echo", "shadow": "b", "share": 0.1 }]));
+    assert_eq!(
+        reply["shadows"],
+        json!([{ "pipeline": "p", "stage": "infer", "default_chip": "echo", "shadow": "b", "share": 0.1 }])
+    );
     let pipelines = server.get("/v1/pipelines").await.json();
     assert_eq!(pipelines["pipelines"][0]["shadow"], json!({ "chip": "b", "share": 0.1 }), "{pipelines}");
 }
@@ -215,7 +217,7 @@ async fn figures_end_with_the_shadow_or_its_version() {
     crate::wrapped::until("no figures", async || comparisons(&server).await.is_empty()).await;
     let reply = server.get("/v1/chips/compare").await.json();
     assert_eq!(reply, json!({ "shadows": [], "comparisons": [] }));
-    assert!(!server.get("/metrics").await.text.contains("pipeline=\"p\",chip=\"echo\",shadow"));
+    assert!(!server.get("/metrics").await.text.contains("pipeline=\"p\",stage=\"infer\",chip=\"echo\",shadow"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

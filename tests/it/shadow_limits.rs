@@ -71,13 +71,14 @@ async fn a_shadow_that_fails_changes_nothing_for_the_caller_and_is_counted_by_it
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_finds_no_room_is_skipped_and_counted() {
-    // Each body is a tensor of the same size, once as input and once as output. The parameter has 7 bytes.
-    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10007", ALL);
+    // Each body is a tensor of the same size, once as input and once as output. The parameter has 7 bytes, and the name of the
+    // tensor 5.
+    let config = guests("max_shadow_runs = 1\nmax_shadow_queue = 1\nshadow_budget = 10017", ALL);
     let server = Arc::new(Server::start(&config).await);
     let reply = server.infer("p", "?do=carry", vec![1; 5_001]).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(settled(&server, 1).await["skipped"], json!({ "bytes": 1 }), "the outputs do not fit");
-    assert_eq!(server.infer("p", "?do=carry", vec![1; 10_001]).await.status, 200);
+    assert_eq!(server.infer("p", "?do=carry", vec![1; 10_006]).await.status, 200);
     assert_eq!(settled(&server, 2).await["skipped"], json!({ "bytes": 2 }), "the inputs do not fit");
     assert_eq!(server.infer("p", "?do=carry", vec![1; 5_000]).await.status, 200);
     let pair = settled(&server, 3).await;

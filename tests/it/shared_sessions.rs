@@ -43,7 +43,7 @@ pub(crate) fn heavy(megabytes: i64) -> Vec<u8> {
 }
 
 /// A convolution, a matrix product and a reduction of any number of images of 16×16 numbers.
-fn network() -> Vec<u8> {
+pub(crate) fn network() -> Vec<u8> {
     let weights = |count: usize, seed: usize| -> Vec<f32> {
         (0..count).map(|place| ((place * 37 + seed) % 101) as f32 / 101.0 - 0.5).collect()
     };
@@ -54,7 +54,7 @@ fn network() -> Vec<u8> {
     model.node("Softmax", &["s"], "y", &[("axis", 3)]).output("y", &[None, Some(8), Some(14), Some(300)]).bytes()
 }
 
-fn same(a: &Tensors, b: &Tensors) -> bool {
+pub(crate) fn same(a: &Tensors, b: &Tensors) -> bool {
     let equal = |(a, b): (&(String, Tensor), &(String, Tensor))| {
         a.0 == b.0 && a.1.dimensions == b.1.dimensions && a.1.data[..] == b.1.data[..]
     };

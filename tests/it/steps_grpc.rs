@@ -46,4 +46,20 @@ async fn the_model_of_a_step_answers_over_grpc_as_over_rest() {
     let wanted: Vec<f32> = data.iter().map(|value| value.as_f64().expect("a number") as f32).collect();
     assert_eq!((found.len(), &found), (10, &wanted));
     assert_eq!(client.model_metadata(of("p.split")).await.expect_err("no model").code(), tonic::Code::NotFound);
+
+    // Unloaded, the pipeline has the same models.
+    let names = async || {
+        let index = server.send("POST", "/v2/repository/index", &[], Vec::new()).await.json();
+        let entries = index.as_array().expect("a list").iter();
+        let entry = |entry: &serde_json::Value| (entry["name"].clone(), entry["state"].clone());
+        entries.map(entry).collect::<Vec<_>>()
+    };
+    assert_eq!(names().await, [(json!("p"), json!("READY")), (json!("p.model"), json!("READY"))]);
+    let unload = server.send("POST", "/v2/repository/models/p/unload", &[], Vec::new()).await;
+    assert_eq!(unload.status, 200, "{}", unload.text);
+    assert_eq!(names().await, [(json!("p"), json!("UNAVAILABLE")), (json!("p.model"), json!("UNAVAILABLE"))]);
+    for (name, status) in [("p.model", 503), ("p.split", 404), ("p.infer", 404)] {
+        let ready = server.get(&format!("/v2/models/{name}/ready")).await;
+        assert_eq!(ready.status, status, "{name}: {}", ready.text);
+    }
 }

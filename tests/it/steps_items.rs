@@ -188,6 +188,14 @@ async fn transformers_that_misbehave_fail_their_request_and_harm_nothing() {
         assert!(reply.json()["detail"].as_str().expect("text").contains(words), "{query}: {}", reply.text);
         assert_eq!(server.infer("p", "", rows(2)).await.json()["items"][1], item(1), "after {query}");
     }
+    // Together the items have more tensors than an instance may hold.
+    let reply = server.infer("p", "?each=names&count=1500&len=8", rows(20)).await;
+    let problem = reply.json();
+    assert_eq!((reply.code().as_str(), &problem["stage"]), ("output_limit", &json!("out")), "{}", reply.text);
+    assert!(
+        problem["detail"].as_str().expect("text").contains("the step gathers 30000 tensors, 20000 are"),
+        "{problem}"
+    );
     // Items without tensors go through a step that passes them on.
     let reply = server.infer("p", "?transform=items&count=20", rows(1)).await.json();
     assert_eq!(reply["items"].as_array().map(Vec::len), Some(20), "{reply}");
@@ -205,6 +213,11 @@ async fn the_memory_of_a_request_is_limited() {
     // The contexts of the items are counted, too, while they wait for each other.
     let problem = server.infer("p", "?each=big-context&bytes=3000000", rows(16)).await.json();
     assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(24 << 20)), "{problem}");
+    // So are the names of their tensors: 200 items with 1.2 MB of names each.
+    let many = SPLIT.replace("items = true", "items = true, max_items = 200");
+    let named = Server::start(&config("max_request_memory = \"160MiB\"", &[IN, &many, EACH, GATHER])).await;
+    let problem = named.infer("p", "?each=names&count=1200&len=1000", rows(200)).await.json();
+    assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(160 << 20)), "{problem}");
     // Each request has the limit for itself, and what a step no longer needs is free again.
     for count in [1, 40, 64, 64] {
         let reply = server.infer("p", "", rows(count)).await;

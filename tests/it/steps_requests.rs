@@ -81,20 +81,23 @@ async fn the_log_has_the_marks_of_all_steps() {
     process.wait_for(&format!("step_bytes=\"{marks}\""));
 }
 
-/// A request is recorded, and run again as a whole or from the input of one of its steps.
+/// A request is recorded and captured, and run again as a whole or from the input of one of its steps.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_recorded_request_is_run_again_as_a_whole_or_one_step_of_it() {
     let cache = format!("cache_dir = {:?}\n", shared_cache());
-    let record = "[pipelines.p.record]\ndir = \"kept\"\n";
+    let record = "[pipelines.p.record]\ndir = \"kept\"\n[pipelines.p.capture]\ndir = \"captured\"\nshare = \"100%\"\n";
     let setup = Setup::with(&(cache + &config("", &[IN, SPLIT, EACH, GATHER]) + record));
     let process = setup.serve();
     let url = format!("{}/v1/pipelines/p/infer?each=panic&at=1", process.url());
     let reply = reqwest::Client::new().post(url).body(rows(3)).send().await.expect("a reply");
     assert_eq!(reply.json::<serde_json::Value>().await.expect("JSON")["items"][1]["error"]["step"], "each");
     let dir = setup.path("kept");
-    let is_kept = || std::fs::read_dir(Path::new(&dir)).is_ok_and(|files| files.flatten().count() == 2);
-    wait_until(is_kept, "the recording").await;
+    let files = |dir: &str| std::fs::read_dir(Path::new(dir)).map_or(0, |files| files.flatten().count());
+    let captured = setup.path("captured");
+    wait_until(|| files(&dir) == 2 && files(&captured) == 3, "the recording and the capture").await;
     drop(process);
+    let again = run(&["replay", &captured, "--config", &setup.path("plimsoll.toml")]);
+    assert!(text(&again.stdout).contains("1 of 1 replies have the same bytes"), "{}", text(&again.stdout));
     let replay = |more: &[&str]| {
         let output = run(&[&["replay", &dir, "--config", &setup.path("plimsoll.toml")], more].concat());
         (output.status.code(), text(&output.stdout), text(&output.stderr))
@@ -135,7 +138,7 @@ async fn a_recorded_request_is_run_again_as_a_whole_or_one_step_of_it() {
     }
     for (more, words) in [
         (vec!["--step", "ghost"], "has no step `ghost`; its steps are in, split, each, out"),
-        (vec!["--step", "each", "--chip", "a", "--chip", "b"], "--step runs on one chip"),
+        (vec!["--step", "each", "--chip", "a", "--chip", "b"], "has no chip `a`; it has default"),
     ] {
         let (code, printed, log) = replay(&more);
         assert!(code == Some(1) && log.contains(words), "{printed}{log}");

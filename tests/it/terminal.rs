@@ -12,11 +12,11 @@ use crate::recorder::wait_until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_plimsoll-under-test");
 /// One line up, to its beginning, and clears it.
-const BACK: &str = "\x1b[1A\r\x1b[K";
+pub(crate) const BACK: &str = "\x1b[1A\r\x1b[K";
 
 /// Runs the binary on a pseudoterminal until a text appears, and types the answers. Returns what it wrote, or `None` if Python is
 /// missing.
-fn on_terminal(until: &str, answers: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
+pub(crate) fn on_terminal(until: &str, answers: &[(&str, &str)], arguments: &[&str]) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("conformance/terminal");
     let mut command = Command::new("python3");
     command.arg(script).arg(until).arg(serde_json::to_string(answers).expect("JSON")).arg(BINARY).args(arguments);

@@ -26,8 +26,8 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Makes an authority `CA.pem` with its key.
-fn make_authority(folder: &Path, name: &str) {
+/// Makes an authority `NAME.pem` with its key.
+pub(crate) fn make_authority(folder: &Path, name: &str) {
     openssl(
         folder,
         &format!(
@@ -38,7 +38,7 @@ fn make_authority(folder: &Path, name: &str) {
 }
 
 /// Makes `NAME.pem` and `NAME.key` for this machine, issued by the authority.
-fn make_certificate(folder: &Path, authority: &str, name: &str) {
+pub(crate) fn make_certificate(folder: &Path, authority: &str, name: &str) {
     openssl(
         folder,
         &format!(

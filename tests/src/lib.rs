@@ -16,7 +16,7 @@ mod waits;
 use std::path::{Path, PathBuf};
 
 pub use server::{Reply, Server};
-pub use site::{Site, another_version, stamped, stamped_reply};
+pub use site::{Site, another_version, journal_state, stamped, stamped_reply};
 pub use tempfile::TempDir;
 
 /// The path of a guest's component. The build script builds it from the source in `tests/guests`.

@@ -2,22 +2,30 @@
 //! the device adds the time: it runs one thing at a time, each session prepares itself for every new shape, and a run
 //! takes a fixed time and a time for each row.
 //!
-//! A model configures it with `options = { device = "NAME", sessions = 2, new_shape_ms = 50, run_ms = 5, row_ms = 1 }`.
+//! A model configures it with `options = { device = "NAME", sessions = 2, new_shape_ms = 50, copy_ms = 2, run_ms = 5,
+//! row_ms = 1 }`. A run copies its inputs before it computes; that needs no turn at the device.
 //! A test has its own device by name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod device;
+
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use plimsoll_runtime::nn::{
-    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, LoadError, Model, ModelProperties,
-    ModelSource, RunError, SettingsError, backends,
+    Backend, BackendEntry, BackendName, BackendSettings, DeviceDescription, HostBuffer, HostBuffers, LoadError, Model,
+    ModelProperties, ModelSource, RunError, SettingsError, backends,
 };
 use plimsoll_runtime::tensor::{Tensor, Tensors};
 
-/// The shapes of the inputs of a run.
-type Shapes = Vec<Vec<u32>>;
+use self::device::Shapes;
+pub use self::device::{Device, Fault};
+
+/// Adds the backend to the list.
+fn add() {
+    backends::add(&ENTRY);
+}
 
 static ENTRY: BackendEntry = BackendEntry {
     name: "simulated",
@@ -31,71 +39,13 @@ static ENTRY: BackendEntry = BackendEntry {
     },
 };
 
-/// What the device answers instead of computing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fault {
-    /// It computes.
-    #[default]
-    None,
-    /// It is lost.
-    Lost,
-    /// It computes without end, until the fault is another one.
-    Hangs,
-    /// Its memory holds runs of at most this many rows.
-    Memory(u32),
-}
-
-/// A simulated device.
-#[derive(Default)]
-pub struct Device {
-    state: Mutex<State>,
-    /// Held while the device computes.
-    busy: Mutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    fault: Fault,
-    new_shapes: Vec<Shapes>,
-    /// The rows of every run.
-    runs: Vec<u32>,
-}
-
-impl Device {
-    /// The device of a name; the first call makes it. Adds the backend to the list.
-    pub fn of(name: &str) -> Arc<Self> {
-        static DEVICES: LazyLock<Mutex<HashMap<String, Arc<Device>>>> = LazyLock::new(Mutex::default);
-        backends::add(&ENTRY);
-        let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(devices.entry(name.to_owned()).or_default())
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Sets what the device answers from now on.
-    pub fn set_fault(&self, fault: Fault) {
-        self.state().fault = fault;
-    }
-
-    /// Returns the shapes that were new for a session, once for each session, since the last call, and clears the list.
-    pub fn take_new_shapes(&self) -> Vec<Shapes> {
-        std::mem::take(&mut self.state().new_shapes)
-    }
-
-    /// Returns the number of rows of each run since the last call, and clears the list.
-    pub fn take_runs(&self) -> Vec<u32> {
-        std::mem::take(&mut self.state().runs)
-    }
-}
-
 /// The backend.
 struct Simulated(Box<dyn Backend>);
 
 /// What a device costs.
 struct Costs {
     new_shape: Duration,
+    copy: Duration,
     run: Duration,
     row: Duration,
 }
@@ -108,12 +58,15 @@ struct Loaded {
     properties: ModelProperties,
     /// The shapes that each idle session knows.
     idle: Mutex<Vec<HashSet<Shapes>>>,
+    buffers: Arc<HostBuffers>,
+    /// Where the buffers are.
+    reserved: Mutex<Vec<std::ops::Range<usize>>>,
 }
 
 impl Backend for Simulated {
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
         let mut options = source.options.clone();
-        let device = Device::of(&options.remove("device").unwrap_or_else(|| source.name.clone()));
+        let device = Device::named(&options.remove("device").unwrap_or_else(|| source.name.clone()));
         let mut number = |name: &str, default: u64| match options.remove(name).map(|text| text.parse()) {
             None => Ok(default),
             Some(Ok(number)) => Ok(number),
@@ -121,6 +74,7 @@ impl Backend for Simulated {
         };
         let costs = Costs {
             new_shape: Duration::from_millis(number("new_shape_ms", 0)?),
+            copy: Duration::from_millis(number("copy_ms", 0)?),
             run: Duration::from_millis(number("run_ms", 0)?),
             row: Duration::from_millis(number("row_ms", 0)?),
         };
@@ -136,7 +90,9 @@ impl Backend for Simulated {
             pays_for_new_shapes: true,
             ..ModelProperties::on_cpu(inputs, outputs, sessions)
         };
-        Ok(Box::new(Loaded { model, device, costs, properties, idle: Mutex::new(vec![HashSet::new(); sessions]) }))
+        let idle = Mutex::new(vec![HashSet::new(); sessions]);
+        let (buffers, reserved) = (Arc::default(), Mutex::default());
+        Ok(Box::new(Loaded { model, device, costs, properties, idle, buffers, reserved }))
     }
 
     fn description(&self) -> String {
@@ -155,7 +111,17 @@ impl Loaded {
     }
 
     fn run_in(&self, session: &mut Session<'_>, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+        let is_reserved = {
+            let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+            let place = |input: &Tensor| input.data.as_ptr() as usize;
+            inputs.iter().all(|input| reserved.iter().any(|range| range.contains(&place(input))))
+        };
+        if self.device.state().computing > 0 {
+            self.device.state().overlaps += 1;
+        }
+        std::thread::sleep(self.costs.copy);
         let _busy = self.device.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let _computing = Computing::new(&self.device);
         let started = Instant::now();
         let shapes: Shapes = inputs.iter().map(|input| input.dimensions.clone()).collect();
         let rows = shapes.first().and_then(|shape| shape.first()).copied().unwrap_or(1);
@@ -176,9 +142,28 @@ impl Loaded {
             self.device.state().new_shapes.push(shapes);
         }
         self.device.state().runs.push(rows);
+        if is_reserved {
+            self.device.state().reserved += rows;
+        }
         let outputs = self.model.run(inputs);
         std::thread::sleep(time.saturating_sub(started.elapsed()));
         outputs
+    }
+}
+
+/// While a run computes.
+struct Computing<'a>(&'a Device);
+
+impl<'a> Computing<'a> {
+    fn new(device: &'a Device) -> Self {
+        device.state().computing += 1;
+        Self(device)
+    }
+}
+
+impl Drop for Computing<'_> {
+    fn drop(&mut self) {
+        self.0.state().computing -= 1;
     }
 }
 
@@ -208,6 +193,20 @@ impl Model for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
         self.run_in(&mut self.take(), inputs)
     }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
+        for &bytes in std::iter::repeat_n(sizes, 3).flatten() {
+            let block = vec![0_u8; bytes];
+            let start = block.as_ptr() as usize;
+            reserved.push(start..start + bytes);
+            self.buffers.add(Box::new(block));
+        }
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.buffers.take(bytes)
+    }
 }
 
 /// The model of a device, without a server. `options` are those of `[models.NAME.options]`.
@@ -215,7 +214,7 @@ impl Model for Loaded {
 /// # Panics
 /// If the model or an option is not accepted.
 pub fn load(bytes: &[u8], options: &[(&str, &str)]) -> Box<dyn Model> {
-    backends::add(&ENTRY);
+    add();
     let backend: BackendName = "simulated".parse().expect("added");
     let backend = backend.open(&BackendSettings::Null, Path::new("")).expect("opened");
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();

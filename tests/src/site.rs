@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use plimsoll::config::Config;
+use plimsoll::deploy::journal_log::JournalLog;
 use tempfile::TempDir;
 
 use crate::{Server, guest, shared_cache};
@@ -28,6 +29,14 @@ pub fn another_version(component: &[u8], mark: u8) -> Vec<u8> {
 /// The reply of a pipeline whose first and last stage is [`stamped`].
 pub fn stamped_reply(mark: u32) -> String {
     format!("MARK-{mark:08} MARK-{mark:08}")
+}
+
+/// The state in a journal file, as JSON. The server may be appending to it.
+///
+/// # Panics
+/// If it is not a journal.
+pub fn journal_state(file: &[u8]) -> serde_json::Value {
+    serde_json::to_value(JournalLog::parse(file).expect("a journal").state).expect("JSON")
 }
 
 /// A folder with `plimsoll.toml`, `plugins/stamp.wasm` (mark 0) and a pipeline `p` of `stamp`, `noop-infer`, `stamp`.

@@ -13,6 +13,9 @@ case $(od -An -t u2 -j 18 -N 2 "$program" | tr -d ' ') in
 esac
 # The newest version of the C library that the program names.
 glibc=$(LC_ALL=C grep -aoE 'GLIBC_2\.[0-9]+' "$program" | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+# A program of portable.sh has its own unwinder.
+unwinder=
+if LC_ALL=C grep -aqF libgcc_s.so.1 "$program"; then unwinder=', libgcc-s1'; fi
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 0755 "$root"
@@ -42,7 +45,7 @@ Architecture: $architecture
 Maintainer: The Plimsoll authors <plimsoll@example.org>
 Section: net
 Priority: optional
-Depends: libc6 (>= $glibc), libgcc-s1
+Depends: libc6 (>= $glibc)$unwinder
 Recommends: ca-certificates
 Installed-Size: $(du -sk "$root" | cut -f 1)
 Description: inference host whose stages are WebAssembly plugins

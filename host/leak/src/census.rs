@@ -33,6 +33,8 @@ pub struct Group {
     pub path: Option<PythonPath>,
     /// True if a block of the group is unreachable and another unreachable block refers to it.
     pub is_ring: bool,
+    /// True if it is an object of Python.
+    pub is_object: bool,
 }
 
 impl Group {
@@ -42,6 +44,9 @@ impl Group {
             Some(Chain { root: Root::Address { .. }, .. }) => "a static without a name".to_owned(),
             Some(chain) => chain.root.to_string(),
             None if self.is_ring => "nothing (unreachable: a reference cycle)".to_owned(),
+            None if self.is_object => {
+                "nothing that can be followed (C code, or a reference count that is too high)".to_owned()
+            }
             None => "nothing (unreachable: forgotten, or leaked on purpose)".to_owned(),
         }
     }
@@ -126,6 +131,7 @@ pub fn groups(
             chain: references.chain(index),
             path: None,
             is_ring: false,
+            is_object: false,
         });
         group.blocks += 1;
         group.bytes += u64::from(block.size);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::corpus::Sample;
-use super::finding::{Growing, LeakingMeasure, Measure};
+use super::finding::{Growing, LeakingMeasure, Measure, ObjectGrowth};
 use super::progress::Progress;
 use super::record::Call;
 use super::rounds::Rounds;
@@ -17,12 +17,17 @@ use plimsoll_runtime::outcome::Outcome;
 /// depend on a single call.
 const MIN_REQUESTS: usize = 16;
 
+/// Minimum objects of a class of the engine per request. The engine makes a few of its own now and then.
+const FEWEST_OBJECTS: f64 = 0.05;
+
 /// What a class does alone in a fresh instance.
 pub(super) struct ClassRun<'a> {
     /// What leaks.
     pub(super) findings: Findings,
     /// The samples that cause the growth, if only some do.
     pub(super) growing: Option<Growing>,
+    /// The objects of JavaScript of which there are more and more.
+    pub(super) objects: Vec<ObjectGrowth>,
     /// The run.
     pub(super) run: Run<'a>,
 }
@@ -61,7 +66,22 @@ pub(super) async fn run_alone<'a>(
     // Which input made an object is not known.
     let is_known = findings.finding.verdict == Verdict::Leaks && findings.measure != Measure::Objects;
     let growing = is_known.then(|| growing(&run, inputs.samples)).flatten();
-    Ok(ClassRun { findings, growing, run })
+    let objects = if findings.finding.verdict == Verdict::Leaks { more_objects(&run) } else { Vec::new() };
+    Ok(ClassRun { findings, growing, objects, run })
+}
+
+/// The objects of which there are more after the last rounds than before; most first.
+fn more_objects(run: &Run<'_>) -> Vec<ObjectGrowth> {
+    let [.., (half, before), (end, after)] = &run.record.classes[..] else { return Vec::new() };
+    let requests = (end.saturating_sub(*half) * run.record.requests).max(1) as f64;
+    let more = after.iter().filter_map(|(name, &count)| {
+        let objects = count.saturating_sub(before.get(name).copied().unwrap_or(0));
+        let per_request = objects as f64 / requests;
+        (per_request >= FEWEST_OBJECTS).then(|| ObjectGrowth { name: name.clone(), objects, per_request })
+    });
+    let mut found: Vec<_> = more.collect();
+    found.sort_by_key(|growth| std::cmp::Reverse(growth.objects));
+    found
 }
 
 /// The finding of a run that is reported first, and what else leaks.

@@ -47,6 +47,18 @@ pub enum Feed {
     Outputs(Vec<(String, Tensor)>, Vec<u8>),
 }
 
+impl Feed {
+    /// Bytes of the body, or of the tensors.
+    pub fn bytes(&self) -> usize {
+        let tensors = match self {
+            Self::Body(body) => return body.len(),
+            Self::Inputs(tensors) | Self::Outputs(tensors, _) => tensors,
+            Self::Bundle(bundle) => &bundle.tensors,
+        };
+        tensors.iter().map(|(_, tensor)| tensor.data.len()).sum()
+    }
+}
+
 /// The samples, and the files that an earlier stage failed on.
 pub struct Corpus {
     /// Sorted by name.

@@ -1,5 +1,7 @@
 //! The results of a study.
 
+mod languages;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,13 +10,16 @@ use super::allocations::Totals;
 use super::census::{BlockKind, Difference, Group};
 use super::debug_info::Location;
 use super::record::Call;
-use super::verdict::{Finding, Held, Verdict};
+use super::verdict::{Finding, Verdict};
+pub use languages::{CollectionReport, ObjectGrowth, PythonReport, TypeGrowth};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::outcome::Outcome;
 
 /// The place of what leaks if the files are given as they are.
 pub const UNCHANGED: &str = "(unchanged files)";
+/// The place of what leaks if each call gets other contents: other pixels, numbers or letters.
+pub const CONTENTS: &str = "(other contents)";
 
 /// The results of one study. Serialized as `report.json`.
 #[derive(Debug, Serialize)]
@@ -35,8 +40,10 @@ pub struct Study {
     pub stopped: Option<String>,
     /// Why there is no answer if nothing leaks: the instance ended, or its outcomes changed from round to round.
     pub unanswered: Vec<String>,
-    /// What leaks if the files are given as they are, and not with other contents in each call.
-    pub unchanged: Vec<LeakingMeasure>,
+    /// What leaks if the files are given as they are, and not with other bytes in each call.
+    pub unchanged: Elsewhere,
+    /// What leaks if each call gets other contents, not only other bytes that decoders ignore.
+    pub contents: Elsewhere,
     /// Samples that were left out because they end the instance, each with its outcome.
     pub excluded: Vec<(String, Outcome)>,
     /// The finding for all samples together.
@@ -93,53 +100,6 @@ pub struct Study {
     pub calls: Vec<Call>,
 }
 
-/// The interpreter of a plugin in Python.
-#[derive(Debug, Clone, Serialize)]
-pub struct PythonReport {
-    /// The version of CPython.
-    pub version: String,
-    /// True if its objects can be read.
-    pub is_known: bool,
-    /// True if its collector (`gc.collect`) was run after each round.
-    pub collects: bool,
-}
-
-/// The collector of a plugin in a language other than Python.
-#[derive(Debug, Clone, Serialize)]
-pub struct CollectionReport {
-    /// The language.
-    pub language: &'static str,
-    /// True if a collection was seen at the end of each round. Otherwise garbage cannot be told from a leak.
-    pub is_seen: bool,
-}
-
-/// Python objects of one type that leak.
-#[derive(Debug, Clone, Serialize)]
-pub struct TypeGrowth {
-    /// Index of the class whose calls made the objects.
-    pub class: usize,
-    /// The type's name.
-    pub name: String,
-    /// Objects that were made after the first round and are in use at the end.
-    pub objects: u64,
-    /// Their bytes, with the storage of dicts, lists and bytearrays.
-    pub bytes: u64,
-    /// Bytes per request of the class.
-    pub per_request: f64,
-    /// What each round made, from the first one.
-    pub rounds: Vec<Held>,
-}
-
-impl TypeGrowth {
-    /// What the first `count` rounds made.
-    pub fn until(&self, count: usize) -> Held {
-        self.rounds
-            .iter()
-            .take(count)
-            .fold(Held::default(), |sum, held| Held { bytes: sum.bytes + held.bytes, blocks: sum.blocks + held.blocks })
-    }
-}
-
 /// A class of samples: those of one subfolder that have the same outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Class {
@@ -165,6 +125,8 @@ pub struct Class {
     pub also: Vec<LeakingMeasure>,
     /// The samples that cause the growth, if only some do.
     pub growing: Option<Growing>,
+    /// The objects of JavaScript of which there are more and more; most first.
+    pub objects: Vec<ObjectGrowth>,
 }
 
 /// A finding of something that leaks.
@@ -175,6 +137,15 @@ pub struct LeakingMeasure {
     pub finding: Finding,
     /// What its numbers count.
     pub measure: Measure,
+}
+
+/// What leaks with other inputs than those of the run over all samples, and not with those.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Elsewhere {
+    /// What leaks.
+    pub leaks: Vec<LeakingMeasure>,
+    /// The survivors of all classes by what holds them; most bytes first.
+    pub groups: Vec<Group>,
 }
 
 /// What the numbers of a finding count.
@@ -263,7 +234,13 @@ impl Study {
     pub fn leaks(&self) -> bool {
         let classes = self.classes.iter().map(|class| &class.finding);
         let whole = [&self.all, &self.host, &self.resources, &self.beside_heap, &self.objects];
-        whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks) || !self.unchanged.is_empty()
+        whole.into_iter().chain(classes).any(|finding| finding.verdict == Verdict::Leaks)
+            || self.elsewhere().any(|(_, found)| !found.leaks.is_empty())
+    }
+
+    /// What leaks with other inputs, each with its place in reports.
+    pub fn elsewhere(&self) -> impl Iterator<Item = (&'static str, &Elsewhere)> {
+        [(UNCHANGED, &self.unchanged), (CONTENTS, &self.contents)].into_iter()
     }
 }
 

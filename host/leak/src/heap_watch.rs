@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::containers::Containers;
 use super::heap::{Block, Blocks, Heap, LARGEST_TOP_FOOT};
-use super::javascript::is_chunk;
+use super::javascript::{count_objects, is_chunk};
 use super::module::{CoreModule, Segment};
 use super::python::host_copies::{self, HostCopies, HostCopy};
 use super::record::Survivor;
@@ -168,6 +168,13 @@ impl HeapWatch {
             held.blocks += 1;
         }
         held
+    }
+
+    /// The number of objects of JavaScript of each class; empty for other plugins.
+    pub(super) fn objects(&self, memory: &[u8]) -> BTreeMap<String, u64> {
+        let is_chunk = |block: &&Block| self.has_chunks && is_chunk(**block);
+        let chunks: Vec<u32> = self.blocks.blocks.iter().filter(is_chunk).map(|block| block.address).collect();
+        self.heap.map_or_else(BTreeMap::new, |heap| count_objects(memory, &chunks, heap.start()))
     }
 
     /// The heap memory in use; `None` if the heap is not known.

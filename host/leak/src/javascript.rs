@@ -7,9 +7,13 @@
 //!
 //! By itself the engine collects only after 57 MiB of buffers. So the laboratory sets the thresholds of all zones to 0
 //! before the last call of a round, as a debugger would: the engine then collects during this call, and computes new
-//! thresholds. That they are new is the proof of the collection.
+//! thresholds. That they are new is the proof of the collection. `objects`: what is left, by class.
+
+mod objects;
 
 use super::heap::{Block, word};
+pub(crate) use objects::count as count_objects;
+use objects::{ARENA, CHUNK};
 
 /// `gcZoneAllocThresholdBase` and `mallocThresholdBase` of SpiderMonkey, and the bytes between the two.
 const OBJECTS_BASE: u32 = 27 << 20;
@@ -23,9 +27,6 @@ const OBJECTS: u32 = 40;
 const OBJECTS_THRESHOLD: u32 = 24;
 /// Where fields are that no zone without a collection at work has set: the sizes from which slices of a collection run.
 const NO_SLICE: u32 = u32::MAX;
-/// Objects are in arenas of this many bytes, arenas in chunks of this many.
-const ARENA: u32 = 4 << 10;
-const CHUNK: u32 = 1 << 20;
 /// Most bytes that the allocator adds to a chunk.
 const CHUNK_REST: u32 = 256;
 

@@ -132,6 +132,8 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         _ if late.bytes <= late.bytes_within => Verdict::Steady,
         _ => Verdict::WarmingUp,
     };
+    // Many containers that each grow rarely, for example a list for each key, are replaced often enough in more rounds.
+    is_open |= verdict == Verdict::WarmingUp;
     let held = record.heap.clone();
     let finding = Finding { verdict, growth, held };
     HeapJudgement { finding, leaking, is_open, has_growing_container: is_growing }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::{Class, LeakingMeasure, Measure, Study, UNCHANGED};
+use super::census::Group;
+use super::finding::{Class, LeakingMeasure, Measure, Study};
 use super::verdict::{Finding, Verdict};
 
 /// A holder or a call stack with at least this share of a leak's bytes must be known.
@@ -23,7 +24,7 @@ const PREFIX: &str = "leak:";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Leak {
     /// The class; `(all)`, `(host tensors)`, `(host handles)`, `(own pages)` or `(objects)` if the classes alone do not explain
-    /// it; or `(unchanged files)`.
+    /// it; `(unchanged files)` or `(other contents)`.
     pub place: String,
     /// What leaks.
     pub measure: Measure,
@@ -165,13 +166,18 @@ fn is_as_before(before: &Leak, now: &Leak) -> bool {
 }
 
 /// The leaks of a study: of each class that leaks; of all classes together if the classes do not explain it; and what leaks
-/// only if the files are given as they are.
+/// only with other inputs.
 pub fn leaks_of(study: &Study) -> Vec<Leak> {
     let leak = |place: String, measure: Measure, finding: &Finding, class: Option<usize>| Leak {
         place,
         measure,
         per_request: finding.growth.bytes,
-        holders: if measure == Measure::Heap { holders(study, class) } else { Vec::new() },
+        holders: match measure {
+            Measure::Heap => {
+                holders(study.groups.iter().filter(|group| class.is_none_or(|class| group.class == class)))
+            }
+            _ => Vec::new(),
+        },
         allocated_by: if measure == Measure::Heap { stacks(study, class) } else { Vec::new() },
         known: None,
     };
@@ -186,10 +192,12 @@ pub fn leaks_of(study: &Study) -> Vec<Leak> {
             leaks.push(leak(place.to_owned(), measure, finding, None));
         }
     }
-    for LeakingMeasure { finding, measure } in &study.unchanged {
-        let place = UNCHANGED.to_owned();
-        let (holders, allocated_by, per_request) = (Vec::new(), Vec::new(), finding.growth.bytes);
-        leaks.push(Leak { place, measure: *measure, per_request, holders, allocated_by, known: None });
+    for (place, found) in study.elsewhere() {
+        for &LeakingMeasure { ref finding, measure } in &found.leaks {
+            let holders = if measure == Measure::Heap { holders(found.groups.iter()) } else { Vec::new() };
+            let (allocated_by, per_request) = (Vec::new(), finding.growth.bytes);
+            leaks.push(Leak { place: place.to_owned(), measure, per_request, holders, allocated_by, known: None });
+        }
     }
     leaks
 }
@@ -206,11 +214,10 @@ fn is_explained(study: &Study, finding: &Finding, measure: Measure) -> bool {
     alone > 0.0 && alone >= EXPLAINED * all
 }
 
-/// What holds most of the blocks of a class; of all blocks if it is `None`. A static without a name has another address
-/// in each build, so all statics without a name count as the same holder.
-fn holders(study: &Study, class: Option<usize>) -> Vec<String> {
-    let groups: Vec<_> = study.groups.iter().filter(|group| class.is_none_or(|class| group.class == class)).collect();
-    let all: u64 = groups.iter().map(|group| group.bytes).sum();
+/// What holds most of the blocks of some groups. A static without a name has another address in each build, so all statics
+/// without a name count as the same holder.
+fn holders<'a>(groups: impl Iterator<Item = &'a Group> + Clone) -> Vec<String> {
+    let all: u64 = groups.clone().map(|group| group.bytes).sum();
     let mut found: Vec<(String, u64)> = Vec::new();
     for group in groups {
         let name = group.holder();

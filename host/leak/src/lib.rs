@@ -5,9 +5,9 @@
 //! - [`study`]: the experiments in their order; [`finding`]: their results. [`report`]: the summary and the files.
 //!   [`conclusion`]: the exit code for a CI; [`known`]: the leaks that do not fail it. [`progress`]: how far a study
 //!   is.
-//! - [`corpus`]: the inputs. [`variation`]: inputs with new contents for each call. [`subject`]: the instance. [`run`]:
-//!   rounds over the inputs, in one instance, [`record`]ed; `class_run`: those of one class.
-//!   [`rounds`]: how many, and how rare a leak they show.
+//! - [`corpus`]: the inputs. [`variation`]: inputs with other bytes for each call; `contents`: with other pixels, numbers or
+//!   letters. [`subject`]: the instance. [`run`]: rounds over the inputs, in one instance, [`record`]ed; `class_run`:
+//!   those of one class. [`rounds`]: how many, and how rare a leak they show.
 //! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk. `heap_chains`: the chain of chunks that begins at each
 //!   chunk. `snapshot`: where the heap begins in a snapshot. `heap_watch`: reads the heap between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
@@ -27,6 +27,7 @@ mod chunks;
 mod class_run;
 pub mod conclusion;
 pub mod containers;
+mod contents;
 pub mod corpus;
 mod cpp_grammar;
 pub mod debug_info;

@@ -10,6 +10,7 @@
 //! | cache that fills, table of what was seen | fewer and fewer of the later rounds |
 //! | cache with eviction, queue that is emptied | none or few of the earlier rounds |
 //! | full cache with random eviction | fewer of the earlier rounds; the population does not grow |
+//! | leak beside a cache with blocks of the same size | fewer of the earlier rounds, but the population grows by the same number in each |
 //!
 //! A thing of many sizes has so few blocks of each that some of them look like a leak by accident. So the sizes that are not
 //! certain by themselves are judged together, too (`judge`).
@@ -39,6 +40,8 @@ const PARTS: [usize; 3] = [usize::MAX, 16, 8];
 const FEWEST: u64 = 8;
 /// A decline of more than its interval times this is no accident.
 const CLEARLY: f64 = 1.75;
+/// Maximum ratio of the rates in three parts of the rounds at which a population grows evenly.
+const EVEN: f64 = 1.25;
 /// Maximum fall before a population began to grow, relative to the growth: a queue that was emptied before is no leak.
 const FALL: f64 = 0.1;
 
@@ -91,8 +94,11 @@ impl Population {
         let (third, last) = (Rate::of(self.left(half, middle)), Rate::of(self.left(middle, rounds)));
         let all = Rate::of(self.left(quarter, rounds));
         let growth = self.counts[rounds] as f64 - self.counts[half] as f64;
-        if growth <= 1.0 || late.mean <= 0.0 || growth < GROWTH * late.mean * (rounds - half) as f64 {
+        if growth <= 1.0 || late.mean <= 0.0 {
             return Trend::Bounded;
+        }
+        if growth < GROWTH * late.mean * (rounds - half) as f64 {
+            return if self.grows_evenly() { Trend::Open { leaks: true } } else { Trend::Bounded };
         }
         let change = verdict::change(&as_numbers(self.left(quarter, rounds)));
         let is_slower = late.mean < PERSISTENCE * early.mean;
@@ -120,12 +126,32 @@ impl Population {
             if !self.has_lost(middle) && !self.fell(middle, growth) && last.is_positive() {
                 return Trend::Open { leaks: true };
             }
+            if self.grows_evenly() {
+                return Trend::Open { leaks: true };
+            }
             // Few old blocks are left. If there are none, all are replaced.
             return if third.mean > 0.0 { Trend::Open { leaks: false } } else { Trend::Bounded };
         }
         // It began late. If it was larger before and fell, it is a queue that is filled and emptied.
         let fell = self.fell(half, growth);
         Trend::Open { leaks: !fell && late.is_positive() && last.mean >= PERSISTENCE * third.mean }
+    }
+
+    /// Returns true if the number of blocks never falls after the first quarter of the rounds, and grows at the same rate in
+    /// three parts of them: a full cache stays as it is, so it is something beside the cache that grows.
+    fn grows_evenly(&self) -> bool {
+        let rounds = self.counts.len() - 1;
+        let (quarter, half) = (rounds / 4, rounds / 2);
+        let middle = half + (rounds - half) / 2;
+        let added = [(quarter, half), (half, middle), (middle, rounds)].map(|(from, to)| {
+            let added = self.counts[to].saturating_sub(self.counts[from]);
+            (added, added as f64 / (to - from).max(1) as f64)
+        });
+        let (least, most) = added
+            .iter()
+            .fold((f64::MAX, 0.0), |(least, most): (f64, f64), (_, rate)| (least.min(*rate), most.max(*rate)));
+        let never_falls = self.counts[quarter..].windows(2).all(|pair| pair[0] <= pair[1]);
+        never_falls && added.iter().all(|(added, _)| *added >= FEWEST) && most <= EVEN * least
     }
 
     /// Returns true if some of the blocks after a round are not in use at the end.

@@ -35,6 +35,34 @@ pub struct Survivor {
     pub born: Option<usize>,
 }
 
+/// Factor by which a leak is larger that is not the same as before, and bytes in addition: two runs differ by this much.
+const MORE: f64 = 1.1;
+const MORE_BYTES: f64 = 16.0;
+
+/// What each request leaves in the second half of the rounds: bytes of the heap, of tensors, of pages, of objects; and resources.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rates([f64; 5]);
+
+impl Rates {
+    /// The rates if all inputs are larger by a factor.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self(self.0.map(|rate| rate * factor))
+    }
+
+    /// Returns true if the bytes per request are no more than what was there before.
+    pub fn is_as_before(before: f64, now: f64) -> bool {
+        now <= MORE * before.max(0.0) + MORE_BYTES
+    }
+
+    /// Returns true if these rates are no larger than others.
+    pub fn are_as_before(&self, before: &Self) -> bool {
+        let [bytes @ .., _] = &self.0;
+        let are_bytes = bytes.iter().zip(before.0).all(|(&now, before)| Self::is_as_before(before, now));
+        are_bytes && self.0[4] <= MORE * before.0[4].max(0.0)
+    }
+}
+
 /// What was held before the first round and after each round.
 #[derive(Debug, Clone, Default)]
 pub struct Record {
@@ -56,6 +84,8 @@ pub struct Record {
     pub host: Vec<u64>,
     /// Bytes of the objects that the engine of the plugin's language holds outside of the allocator's blocks.
     pub objects: Vec<u64>,
+    /// After some rounds: the number of objects of JavaScript of each class.
+    pub classes: Vec<(usize, BTreeMap<String, u64>)>,
     /// What the runtime of the plugin's language has allocated and never frees.
     pub runtime: Vec<Held>,
     /// Number of resources of the host to which the guest has handles, by kind.
@@ -66,6 +96,20 @@ impl Record {
     /// Number of complete rounds.
     pub fn rounds(&self) -> usize {
         self.linear.len().saturating_sub(1)
+    }
+
+    /// What each request leaves in the second half of the rounds.
+    pub fn rates(&self) -> Rates {
+        let (rounds, half) = (self.rounds(), self.rounds() / 2);
+        let heap: Vec<u64> = self.heap.iter().map(|held| held.bytes).collect();
+        let heap = if self.heap_is_known { &heap } else { &self.linear };
+        let rate = |values: &[u64]| match (values.get(half), values.get(rounds)) {
+            (Some(&from), Some(&to)) => {
+                (to as f64 - from as f64) / ((rounds - half).max(1) * self.requests.max(1)) as f64
+            }
+            _ => 0.0,
+        };
+        Rates([heap, &self.host, &self.beside_heap, &self.objects, &self.resource_counts()].map(|values| rate(values)))
     }
 
     /// The number of resources of the host.

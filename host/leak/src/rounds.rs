@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::record::Rates;
+
 /// Calls after which growth is judged, and which a run has even if nothing grows (not in Python): a leak may be rare, or
 /// begin late. A cache with fewer entries is full by then.
 pub(super) const ENOUGH_CALLS: usize = 1_024;
@@ -13,6 +15,8 @@ pub(super) const MOST_CALLS: usize = 4_096;
 pub(super) const ENOUGH_MEMORY: u64 = 512 << 20;
 /// Time up to which rounds are added if nothing grows.
 pub(super) const STEADY_TIME: Duration = Duration::from_secs(60);
+/// Time by which the guest's clocks are advanced after each round.
+pub(super) const BETWEEN_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
 /// Calls for each occurrence of a leak that is found in 9 of 10 runs, if it occurs at random (`judge/tests.rs`).
 pub(super) const CALLS_FOR_EACH: usize = 32;
 
@@ -23,6 +27,8 @@ pub struct Rounds {
     pub least: usize,
     /// True if rounds are added until there are `ENOUGH_CALLS` calls, although nothing grows.
     pub until_enough: bool,
+    /// What leaks with other inputs already. No rounds are added if no more than that grows.
+    pub known: Option<Rates>,
 }
 
 /// The largest N for which this number of calls shows a leak that occurs in one of N calls; 0 if there is none.

@@ -6,7 +6,7 @@ use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
-use super::rounds::{ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
+use super::rounds::{BETWEEN_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
@@ -215,11 +215,17 @@ impl<'a> Run<'a> {
                 run.after_first_round = watch.blocks();
             }
             run.note(&watch);
+            if round == goal || 2 * round == rounds.least {
+                run.record.classes.push((round, watch.objects(run.subject.memory())));
+            }
+            // What has a time to live must not look like something that is kept.
+            run.subject.advance(BETWEEN_ROUNDS);
             if round == goal {
                 // A call of an interpreter, and the collection after each round, take much longer.
                 let adds_if_steady =
                     rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
-                if run.is_enough(&watch, adds_if_steady) {
+                let is_as_known = rounds.known.is_some_and(|known| run.record.rates().are_as_before(&known));
+                if is_as_known || run.is_enough(&watch, adds_if_steady) {
                     break;
                 }
                 progress.add(run.samples.len() * goal);

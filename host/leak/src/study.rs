@@ -5,15 +5,15 @@
 //!    a few rounds, because a class may keep what another one frees.
 //!    (The growth that a class adds to the first run is not a measure: a static that keeps the latest image grows with
 //!    each large image and shrinks with the next small one.)
-//!    Run the files as they are, without other contents for each call, a few rounds too.
+//!    Run the files as they are, without other bytes for each call, a few rounds too; and with other contents.
 //! 3. Examine the survivors of the first run: what are they, and what holds them?
 //! 4. Run the leaking classes again with traced allocations: which code allocated the survivors?
 
 mod holders;
 mod names;
+mod other_inputs;
 mod python_parts;
 mod unanswered;
-mod unchanged;
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ use super::census;
 use super::class_run::{self, ClassRun, Findings};
 use super::corpus::Sample;
 use super::debug_info::DebugInfo;
-use super::finding::{Class, CollectionReport, Measure, Study, UNCHANGED};
+use super::finding::{Class, CollectionReport, Elsewhere, Measure, Study, UNCHANGED};
 use super::judge;
 use super::progress::Progress;
 use super::python;
@@ -61,10 +61,10 @@ impl Study {
         progress: &Progress,
     ) -> Result<Self, RunError> {
         let chosen: Vec<_> = (0..samples.len()).collect();
-        progress.step("inputs with other contents", 2 * chosen.len());
+        progress.step("inputs with other bytes", 2 * chosen.len());
         let inputs = Inputs::of(plugin, samples, progress).await?;
         progress.step("all samples in one instance", chosen.len() * options.rounds);
-        let rounds = Rounds { least: options.rounds, until_enough: true };
+        let rounds = Rounds { least: options.rounds, until_enough: true, known: None };
         let mut run = Run::execute(plugin, &inputs, &chosen, rounds, progress).await?;
         let heap = run.judge();
         let [host, resources, beside_heap, objects] = run.others();
@@ -94,10 +94,10 @@ impl Study {
         let (mut found, mut groups_alone, mut kinds_alone) = (Vec::new(), Vec::new(), Vec::new());
         for ((outcome, folder), members) in &classes {
             // A class may keep what another class frees. Then only the class alone grows, and a few rounds show it.
-            let rounds = if grows { rounds } else { Rounds { least: MIN_ROUNDS, until_enough: false } };
+            let rounds = if grows { rounds } else { Rounds { least: MIN_ROUNDS, until_enough: false, known: None } };
             let mut calls = members.len() * run.rounds;
             let mut findings = Findings { finding: Finding::STEADY, measure: Measure::Heap, also: Vec::new() };
-            let mut growing = None;
+            let (mut growing, mut objects) = (None, Vec::new());
             if !is_uncollected && (classes.len() > 1 || grows) {
                 let name = outcome.as_str();
                 let mut alone = class_run::run_alone(plugin, &inputs, name, members, rounds, progress).await?;
@@ -110,7 +110,7 @@ impl Study {
                     kinds_alone.extend(kinds);
                 }
                 calls = calls.max(alone.run.calls.len());
-                ClassRun { findings, growing, .. } = alone;
+                ClassRun { findings, growing, objects, .. } = alone;
             }
             let Findings { finding, measure, also } = findings;
             let kept = suspicion::kept_in_first_round(&run, members);
@@ -125,12 +125,17 @@ impl Study {
                 measure,
                 also,
                 growing,
+                objects,
             });
         }
-        let mut unchanged = Vec::new();
-        if !is_uncollected && let Some((found, run)) = unchanged::run(plugin, &inputs, &run, progress).await? {
-            unanswered.extend(unanswered::reasons(&run, UNCHANGED, !found.is_empty() || leaks, samples));
-            unchanged = found;
+        let (mut unchanged, mut contents) = (Elsewhere::default(), Elsewhere::default());
+        if !is_uncollected {
+            let as_they_are = other_inputs::unchanged(plugin, &debug_info, &inputs, &run, progress).await?;
+            if let Some((found, run)) = as_they_are {
+                unanswered.extend(unanswered::reasons(&run, UNCHANGED, !found.leaks.is_empty() || leaks, samples));
+                unchanged = found;
+            }
+            contents = other_inputs::contents(plugin, &debug_info, &inputs, &run, progress).await?;
         }
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let mut types = python::Types::default();
@@ -153,6 +158,7 @@ impl Study {
             stopped: run.stopped.clone(),
             unanswered,
             unchanged,
+            contents,
             excluded: run.excluded.iter().map(|(sample, how)| (samples[*sample].name.clone(), *how)).collect(),
             all: heap.finding,
             host,

@@ -7,9 +7,11 @@
 
 mod clock;
 mod error;
+mod outcomes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::component::{Instance, InstancePre};
 use wasmtime::{Global, Memory, Module, Store, UpdateDeadline};
@@ -19,9 +21,9 @@ use plimsoll_runtime::component::exports::Interface;
 use plimsoll_runtime::component::{Artifact, ArtifactError, CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::kind::StageKind;
-use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::call::StageExport;
 use plimsoll_runtime::stage::error::DeadlinePassed;
+use plimsoll_runtime::stage::guest_clock::GuestClock;
 use plimsoll_runtime::stage::lifecycle::{LIFECYCLE, call_init};
 use plimsoll_runtime::stage::store::allow_many_calls;
 use plimsoll_runtime::stage::{Failure, Limits, Request, StageEnvironment, StageError, StoreState};
@@ -34,6 +36,7 @@ use super::module::CoreModule;
 use super::python::collector::Collector;
 use super::python::interpreter::Python;
 pub use error::SubjectError;
+pub use outcomes::{outcome, survives};
 
 /// A plugin compiled for the laboratory. Any number of subjects can be created from it.
 pub struct PluginUnderTest {
@@ -95,8 +98,9 @@ impl PluginUnderTest {
     /// If the instance does not start, or `init` fails.
     pub async fn subject(&self) -> Result<Subject<'_>, SubjectError> {
         let meter = Arc::new(Meter::default());
+        let (time, scheduler) = (GuestClock::default(), &self.runtime.scheduler);
         let state =
-            StoreState::new(&self.environment, self.limits, Arc::clone(&meter), &self.runtime.scheduler, "leak");
+            StoreState::with_clock(&time, &self.environment, self.limits, Arc::clone(&meter), scheduler, "leak");
         let mut store = Store::new(&self.runtime.engine, state);
         store.limiter(|state| state.cap());
         store.set_hostcall_fuel(usize::MAX);
@@ -125,6 +129,7 @@ impl PluginUnderTest {
             instance,
             meter,
             clock,
+            time,
             module,
             memory,
             stack_pointer,
@@ -163,6 +168,8 @@ pub struct Subject<'a> {
     instance: Instance,
     meter: Arc<Meter>,
     clock: Clock,
+    /// The clocks of the guest.
+    time: GuestClock,
     /// The compiled core module, for breakpoints.
     pub(super) module: Module,
     memory: Memory,
@@ -209,6 +216,11 @@ impl Subject<'_> {
             }
             _ => return Err(wasmtime::Error::msg("the sample is not an input of this kind of stage")),
         })
+    }
+
+    /// Advances the guest's clocks.
+    pub fn advance(&self, time: Duration) {
+        self.time.advance(time);
     }
 
     /// Makes the collector of the guest's language run during the next call, if it can only run then.
@@ -275,22 +287,4 @@ impl Subject<'_> {
 /// The interface of a component; empty if it cannot be read.
 fn interface(component: &[u8]) -> Interface {
     Interface::read(component).unwrap_or_default()
-}
-
-/// The outcome of a call.
-pub fn outcome(result: &Result<(), StageError>) -> Outcome {
-    result.as_ref().map_or_else(|error| error.outcome, |()| Outcome::Ok)
-}
-
-/// Returns true if an instance can be called again after a call with this outcome.
-pub fn survives(outcome: Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Ok
-            | Outcome::UnsupportedMediaType
-            | Outcome::InvalidInput
-            | Outcome::TooLarge
-            | Outcome::Internal
-            | Outcome::TensorMismatch
-    )
 }

@@ -2,13 +2,16 @@
 //! if every round repeats the same bytes.
 //!
 //! A variant has eight other bytes at a place that decoders ignore: a comment segment of a JPEG, a text chunk of a PNG,
-//! otherwise bytes after the end, or white space there. All variants of an input have the same length.
+//! otherwise bytes after the end, or white space there. All variants of an input have the same length. Other variants change
+//! what a decoder makes of the input ([`Inputs::with_other_contents`]).
 
 use std::borrow::Cow;
 
+use super::contents::{self, Content};
 use super::corpus::{Feed, Sample};
 use super::progress::Progress;
-use super::subject::{PluginUnderTest, SubjectError, outcome, survives};
+use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
+use plimsoll_runtime::outcome::Outcome;
 
 /// Where the changing bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +26,23 @@ enum Place {
     Space,
 }
 
-/// The samples, and for each the place where its contents can be varied without changing its outcome.
+/// How an input is varied.
+enum Change {
+    /// Bytes that decoders ignore.
+    Ignored(Place),
+    /// What a decoder makes of it.
+    Content(Content),
+}
+
+/// Numbers of the variants whose outcome is compared with the input's own: with few changes, and with many.
+const TRIED_CONTENTS: [usize; 2] = [1, 0x5A5A_5A5A];
+
+/// The samples, and for each how its contents can be varied without changing its outcome.
 pub struct Inputs<'a> {
     /// The samples.
     pub samples: &'a [Sample],
     /// `None` for a sample whose contents cannot be varied.
-    places: Vec<Option<Place>>,
+    changes: Vec<Option<Change>>,
 }
 
 impl<'a> Inputs<'a> {
@@ -42,7 +56,7 @@ impl<'a> Inputs<'a> {
         progress: &Progress,
     ) -> Result<Self, SubjectError> {
         let mut subject = plugin.subject().await?;
-        let mut places = Vec::with_capacity(samples.len());
+        let mut changes = Vec::with_capacity(samples.len());
         for sample in samples {
             progress.count();
             let mut chosen = None;
@@ -54,37 +68,94 @@ impl<'a> Inputs<'a> {
                 subject = plugin.subject().await?;
             }
             for place in candidates.into_iter().filter(|_| !ends) {
-                progress.count();
-                let varied = outcome(&subject.call(&variant(sample, place, usize::MAX)).await);
-                if !survives(varied) {
-                    subject = plugin.subject().await?;
-                }
-                if Some(varied) == expected {
-                    chosen = Some(place);
+                let change = Change::Ignored(place);
+                if Some(tried(plugin, &mut subject, sample, &change, usize::MAX, progress).await?) == expected {
+                    chosen = Some(change);
                     break;
                 }
             }
-            places.push(chosen);
+            changes.push(chosen);
         }
-        Ok(Self { samples, places })
+        Ok(Self { samples, changes })
+    }
+
+    /// The same samples, each with something else in it for each call: other pixels, numbers or letters. `outcomes` are the
+    /// samples to try and the outcome of each.
+    ///
+    /// # Errors
+    /// If no instance starts.
+    pub async fn with_other_contents(
+        &self,
+        plugin: &PluginUnderTest,
+        outcomes: &[(usize, Outcome)],
+        progress: &Progress,
+    ) -> Result<Self, SubjectError> {
+        let mut subject = plugin.subject().await?;
+        let mut changes: Vec<Option<Change>> = self.samples.iter().map(|_| None).collect();
+        for &(index, expected) in outcomes {
+            let sample = &self.samples[index];
+            'candidates: for content in contents::candidates(sample) {
+                let change = Change::Content(content);
+                for number in TRIED_CONTENTS {
+                    if tried(plugin, &mut subject, sample, &change, number, progress).await? != expected {
+                        continue 'candidates;
+                    }
+                }
+                changes[index] = Some(change);
+                break;
+            }
+        }
+        Ok(Self { samples: self.samples, changes })
     }
 
     /// The input for a call of the sample with an index. Each `number` gives other contents, if they can be varied.
     pub fn variant(&self, sample: usize, number: usize) -> Cow<'a, Sample> {
-        match self.places.get(sample).copied().flatten() {
-            Some(place) => Cow::Owned(variant(&self.samples[sample], place, number)),
-            None => Cow::Borrowed(&self.samples[sample]),
+        match self.changes.get(sample) {
+            Some(Some(change)) => Cow::Owned(change.of(&self.samples[sample], number)),
+            _ => Cow::Borrowed(&self.samples[sample]),
         }
     }
 
     /// The same samples, each with its own contents in each call.
     pub fn unchanged(&self) -> Self {
-        Self { samples: self.samples, places: Vec::new() }
+        Self { samples: self.samples, changes: Vec::new() }
     }
 
     /// Returns true if the contents of the sample with an index can be varied.
     pub fn is_varied(&self, sample: usize) -> bool {
-        self.places.get(sample).is_some_and(Option::is_some)
+        self.changes.get(sample).is_some_and(Option::is_some)
+    }
+
+    /// Bytes of the variants of some samples.
+    pub fn bytes(&self, samples: &[usize]) -> usize {
+        samples.iter().map(|&sample| self.variant(sample, 1).feed.bytes()).sum()
+    }
+}
+
+/// The outcome of a variant of a sample. After one that ends the instance there is another instance.
+async fn tried<'a>(
+    plugin: &'a PluginUnderTest,
+    subject: &mut Subject<'a>,
+    sample: &Sample,
+    change: &Change,
+    number: usize,
+    progress: &Progress,
+) -> Result<Outcome, SubjectError> {
+    progress.count();
+    let outcome = outcome(&subject.call(&change.of(sample, number)).await);
+    if !survives(outcome) {
+        *subject = plugin.subject().await?;
+    }
+    Ok(outcome)
+}
+
+impl Change {
+    /// The variant of a sample with a number; they differ for all numbers below 2³².
+    fn of(&self, sample: &Sample, number: usize) -> Sample {
+        match self {
+            Self::Ignored(place) => variant(sample, *place, number),
+            Self::Content(content) => content.change(sample, number as u32),
+        }
     }
 }
 

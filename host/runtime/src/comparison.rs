@@ -111,7 +111,7 @@ mod tests {
         let values = floats(&[2, 3], &[0.1, f32::NAN, f32::INFINITY, 0.3, 0.7, -0.2]);
         let figures = compare(&values, &values).expect("comparable");
         assert_eq!((figures.absolute, figures.relative, figures.cosine_distance), (0.0, 0.0, 0.0));
-        assert_eq!(figures.scores, Some(Scores { rows: 2, top1: 2, top5: 2 }));
+        assert_eq!(figures.scores, Some(Scores { rows: 2, top1: 2, ..Scores::default() }));
         let empty = compare(&floats(&[0, 4], &[]), &floats(&[0, 4], &[])).expect("comparable");
         assert_eq!((empty.absolute, empty.scores), (0.0, Some(Scores::default())));
     }
@@ -134,6 +134,8 @@ mod tests {
             let figures = compare(&tiny([scale, 0.0]), &tiny([0.0, scale])).expect("comparable");
             assert_eq!((figures.absolute, figures.relative, figures.cosine_distance), (scale, 1.0, 1.0));
         }
+        let apart = compare(&tiny([f64::MAX, 0.0]), &tiny([-f64::MAX, 0.0])).expect("comparable");
+        assert_eq!((apart.absolute, apart.relative), (f64::MAX, 2.0), "their difference is no number of f64");
         // 64-bit integers that are one number in f64.
         let long = |value: i64| Tensor::new(vec![1], TensorType::I64, value.to_le_bytes().to_vec());
         let figures = compare(&long(i64::MAX), &long(i64::MAX - 1)).expect("comparable");
@@ -175,16 +177,24 @@ mod tests {
         let mut far = one;
         far[6] = 0.05;
         let rows = |others: [[f32; 7]; 2]| scores(&[2, 7], &[one, one].concat(), &others.concat());
-        assert_eq!(rows([one, near]), Some(Scores { rows: 2, top1: 1, top5: 2 }));
-        assert_eq!(rows([far, near]), Some(Scores { rows: 2, top1: 0, top5: 1 }));
+        assert_eq!(rows([one, near]), Some(Scores { rows: 2, top1: 1, wide: 2, top5: 2 }));
+        assert_eq!(rows([far, near]), Some(Scores { rows: 2, top1: 0, wide: 2, top5: 1 }));
         assert_eq!(
             scores(&[1, 7, 1, 1], &one, &near),
-            Some(Scores { rows: 1, top1: 0, top5: 1 }),
+            Some(Scores { rows: 1, top1: 0, wide: 1, top5: 1 }),
             "axes of one element"
         );
-        let same = Some(Scores { rows: 1, top1: 1, top5: 1 });
+        let same = Some(Scores { rows: 1, top1: 1, ..Scores::default() });
         assert_eq!(scores(&[3], &[0.5, 0.5, 0.1], &[0.5, 0.6, 0.1]), same, "two are best on one side");
         assert_eq!(scores(&[3], &[0.5, 0.4, 0.1], &[0.5, 0.5, 0.1]), same, "two are best on the other side");
+        let other = Some(Scores { rows: 1, ..Scores::default() });
+        for flat in [[0.0; 3], [0.3; 3], [f32::NAN; 3]] {
+            if flat[0].is_finite() {
+                assert_eq!(scores(&[3], &[0.5, 0.4, 0.1], &flat), other, "no class is the best one");
+                assert_eq!(scores(&[3], &flat, &[0.5, 0.4, 0.1]), other, "no class is the best one");
+            }
+            assert_eq!(scores(&[3], &flat, &flat), same, "neither side has a best class");
+        }
         assert_eq!(scores(&[2, 1], &[0.5, 0.4], &[0.5, 0.5]), None, "one number for each row");
         assert_eq!(scores(&[1, 2, 2], &[0.0; 4], &[0.0; 4]), None, "a map");
     }

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use serde::Serialize;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::panics::fault_point;
 use crate::scheduling::tick::TICK;
 use crate::scheduling::{Scheduler, Scheduling};
 
@@ -75,7 +76,10 @@ impl Runtime {
 
     fn with_engine(engine: Engine, scheduling: Scheduling) -> wasmtime::Result<Self> {
         let ticks = engine.clone();
-        let ticker = Arc::new(Ticker::start(move || ticks.increment_epoch())?);
+        let ticker = Arc::new(Ticker::start(move || {
+            fault_point("epoch");
+            ticks.increment_epoch();
+        })?);
         let scheduler = Scheduler::new(scheduling).with_clock(Arc::clone(&ticker) as Arc<_>);
         Ok(Self { ticker, engine, scheduler: Arc::new(scheduler) })
     }

@@ -1,9 +1,10 @@
-//! Catches the panics of a future.
+//! Catches the panics of a future, and has the places where a test can cause one.
 
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::task::Poll;
 
 /// What a panic carries, usually its message.
@@ -22,6 +23,25 @@ pub async fn catch<F: Future>(future: F) -> Result<F::Output, Payload> {
         Err(payload) => Poll::Ready(Err(payload)),
     })
     .await
+}
+
+/// What a test does at a place: it may panic. It gets the name of the place.
+pub type Fault = fn(&'static str);
+
+static FAULT: OnceLock<Fault> = OnceLock::new();
+
+/// Sets what happens at every [`fault_point`] of this process. Only the program of the tests calls this. The first call
+/// decides.
+pub fn set_fault(fault: Fault) {
+    let _ = FAULT.set(fault);
+}
+
+/// A place where a test can cause a panic, to show what the host does after it. The program `plimsoll` never sets a fault,
+/// so in it nothing happens here.
+pub fn fault_point(place: &'static str) {
+    if let Some(fault) = FAULT.get() {
+        fault(place);
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ use self::in_flight::Run;
 use self::metered::Metered;
 use crate::cap::RequestMemory;
 use crate::outcome::Outcome;
+use crate::panics::fault_point;
 use crate::stage::{Bundle, InferStage, PostprocessStage, PreprocessStage, Reply, Request, RunObserver, StageCore};
 use crate::tensor::Tensors;
 
@@ -200,6 +201,7 @@ impl Pipeline {
         request: &Request,
         body: &[u8],
     ) -> Result<Reply, PipelineError> {
+        fault_point("pipeline");
         let prepared = self.preprocess.run(observer, request, body).await;
         let (inputs, context) = prepared.map_err(failed(self.preprocess.core()))?;
         let reply = match chip {
@@ -250,7 +252,7 @@ impl Pipeline {
         request: &Request,
         inputs: Tensors,
     ) -> Result<Tensors, PipelineError> {
-        observer.inferring(&inputs);
+        observer.inferring(infer.core(), None, &inputs);
         let outputs = self.run_infer_or_fallback(infer, observer, request, inputs).await?;
         observer.inferred(&outputs);
         Ok(outputs)

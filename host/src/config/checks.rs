@@ -76,6 +76,7 @@ impl Config {
             times.push((format!("models.{name}.max_delay"), model.max_delay));
             times.push((format!("models.{name}.device_retry"), model.device_retry));
             times.push((format!("models.{name}.hang_after"), model.hang_after));
+            times.push((format!("models.{name}.load_deadline"), model.load_deadline));
         }
         for (name, plugin) in &self.plugins {
             times.push((format!("plugins.{name}.deadline"), plugin.deadline));
@@ -87,6 +88,11 @@ impl Config {
             }
             if let Some((key, reason)) = pipeline.shadow.as_ref().and_then(ShadowRules::mistake) {
                 return refused(&format!("pipelines.{name}.shadow.{key}"), reason);
+            }
+            for step in &pipeline.steps {
+                if let Some((key, reason)) = step.shadow.as_ref().and_then(ShadowRules::mistake) {
+                    return refused(&format!("pipelines.{name}.steps.{}.shadow.{key}", step.name), reason);
+                }
             }
             if let Some(taken) = pipeline
                 .models()

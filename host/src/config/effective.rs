@@ -84,6 +84,7 @@ impl Config {
             if let HangRule::AtLeast(time) = health.hang {
                 model.hang_after = Some(time);
             }
+            model.load_deadline = model.load_deadline.or_else(|| model.load_deadline());
             model.max_delay = batches.map(|batches| batches.max_delay);
         }
         config

@@ -2,7 +2,7 @@
 //!
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
 //! that parse but are not valid. [`environment`]: settings of environment variables. [`effective`]: the
-//! settings with their sources. `secrets`, `shown`: what readers may see. `pulled_models`, `stored_models`: models of
+//! settings with their sources. `otel_variables`: those of OpenTelemetry. `secrets`, `shown`: what readers may see. `pulled_models`, `stored_models`: models of
 //! registries. `schema`: the JSON Schema; `texts`: values that are texts. The other modules have one table each.
 
 pub mod admin;
@@ -22,6 +22,7 @@ pub mod listen;
 mod load;
 pub mod memory;
 pub mod model;
+mod otel_variables;
 pub mod pipeline;
 pub mod plugin;
 pub mod pulled_models;

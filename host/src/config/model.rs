@@ -53,6 +53,11 @@ pub struct Model {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub hang_after: Option<Duration>,
+    /// After this time, a model that is not loaded and prepared on its device is refused, because the device is taken to hang;
+    /// `0s` switches this off. Default: 10 min; on the CPU it is off.
+    #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "Option<Time>")]
+    pub load_deadline: Option<Duration>,
     /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
     #[serde(serialize_with = "optional_size")]
     #[schemars(with = "Option<Size>")]
@@ -106,6 +111,14 @@ impl Model {
     /// The options of the execution provider as text.
     pub fn options(&self) -> BTreeMap<String, String> {
         self.options.iter().map(|(name, value)| (name.clone(), text_of(value))).collect()
+    }
+
+    /// How long the model may take to be loaded and prepared; `None` if it may take any time.
+    pub fn load_deadline(&self) -> Option<Duration> {
+        /// Some providers compile a model for minutes.
+        const OF_ACCELERATORS: Duration = Duration::from_secs(10 * 60);
+        let default = (self.device != Device::Cpu).then_some(OF_ACCELERATORS);
+        self.load_deadline.or(default).filter(|time| !time.is_zero())
     }
 
     /// When the model is taken out of service because its device fails.

@@ -77,7 +77,14 @@ pub struct Pipeline {
 impl Pipeline {
     /// Returns true if one of its stages uses the plugin.
     pub fn uses(&self, plugin: &str) -> bool {
-        self.stages().iter().any(|(_, stage)| stage.plugin == plugin)
+        self.plugins().any(|known| known == plugin)
+    }
+
+    /// The plugins of all stages, in their order; a plugin of several stages is repeated.
+    pub fn plugins(&self) -> impl Iterator<Item = &str> {
+        let own = self.preprocess.iter().chain(self.chips.values()).chain(&self.postprocess);
+        let of_steps = self.steps.iter().flat_map(|step| step.stage.iter().chain(step.chips.values()));
+        own.chain(of_steps).map(|stage| stage.plugin.as_str())
     }
 
     /// All stages in their order, each with its key in the table of the pipeline.
@@ -90,7 +97,7 @@ impl Pipeline {
     }
 
     /// The parts of the pipeline that are models of the Open Inference Protocol for tensors.
-    pub(super) fn models(&self) -> Vec<&str> {
+    pub fn models(&self) -> Vec<&str> {
         if self.steps.is_empty() {
             return vec![StageKind::Infer.as_str()];
         }

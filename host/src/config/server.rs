@@ -96,7 +96,7 @@ pub struct Server {
     #[serde(serialize_with = "size")]
     #[schemars(with = "Size")]
     pub shadow_budget: ByteSize,
-    /// `coarse` for fewer buckets in the histograms of `/metrics`.
+    /// `coarse` for fewer buckets in the histograms of `/metrics`; `none` for none, and no histograms of stages.
     pub metric_buckets: Buckets,
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
     /// latency problem.

@@ -9,9 +9,10 @@ use plimsoll_runtime::kind::StageKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shadow::ShadowRules;
 use super::stage::Stage;
 use super::texts::{Setting, Size, Time, optional_size};
-use crate::base::object::tables;
+use crate::base::object::{optional_table, tables};
 
 /// The most items that a step may make, if it does not say.
 pub const MAX_ITEMS: u32 = 64;
@@ -38,6 +39,8 @@ pub struct Step {
     pub max_items: Option<u32>,
     /// True if an item that fails is an error of its own, and not of the request.
     pub partial: bool,
+    /// A chip that also computes a share of its runs, to compare its outputs.
+    pub shadow: Option<ShadowRules>,
 }
 
 /// The keys of a step in the file.
@@ -88,11 +91,14 @@ struct Keys {
     /// True if an item that fails is an error of its own, and not of the request.
     #[serde(default)]
     partial: bool,
+    /// A chip that also computes a share of its runs, to compare its outputs; only a step with chips has one.
+    #[serde(default, deserialize_with = "optional_table")]
+    shadow: Option<ShadowRules>,
 }
 
 impl From<Step> for Keys {
     fn from(step: Step) -> Self {
-        let Step { name, kind, stage, chips, from, gather, items, max_items, partial } = step;
+        let Step { name, kind, stage, chips, from, gather, items, max_items, partial, shadow } = step;
         let kind = kind.as_str().to_owned();
         let plugin = stage.as_ref().map(|stage| stage.plugin.clone());
         let (model, max_memory, deadline, max_output, config, assets) = stage.map_or_else(Default::default, |stage| {
@@ -115,6 +121,7 @@ impl From<Step> for Keys {
             items,
             max_items,
             partial,
+            shadow,
         }
     }
 }
@@ -134,7 +141,7 @@ impl TryFrom<Keys> for Step {
 
     fn try_from(keys: Keys) -> Result<Self, String> {
         let Keys { name, kind, plugin, model, max_memory, deadline, max_output, config, assets, .. } = keys;
-        let Keys { chips, from, gather, items, max_items, partial, .. } = keys;
+        let Keys { chips, from, gather, items, max_items, partial, shadow, .. } = keys;
         let at = |reason: String| format!("step `{name}`: {reason}");
         let kind: StageKind = kind.parse().map_err(|error| at(format!("`kind`: {error}")))?;
         let is_plain = model.is_none()
@@ -154,7 +161,7 @@ impl TryFrom<Keys> for Step {
             }
             None => None,
         };
-        Ok(Self { name, kind, stage, chips, from, gather, items, max_items, partial })
+        Ok(Self { name, kind, stage, chips, from, gather, items, max_items, partial, shadow })
     }
 }
 

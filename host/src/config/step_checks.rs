@@ -40,9 +40,11 @@ impl Pipeline {
         if let Some((key, _)) = stages.iter().find(|(_, is_there)| *is_there) {
             return refused(key, &format!("the pipeline has `steps`, too: {STAGES}; remove one of them"));
         }
-        let unsupported = [("fallback", self.fallback.is_some()), ("shadow", self.shadow.is_some())];
-        if let Some((key, _)) = unsupported.iter().find(|(_, is_there)| *is_there) {
-            return refused(key, "not supported in a pipeline with `steps`; remove it");
+        if self.fallback.is_some() {
+            return refused("fallback", "not supported in a pipeline with `steps`; remove it");
+        }
+        if self.shadow.is_some() {
+            return refused("shadow", "the pipeline has `steps`: set `shadow` of the step that it compares");
         }
         let [first, _, ..] = self.steps.as_slice() else {
             return refused("steps", "at least a step of kind `preprocess` and one of kind `postprocess` are needed");
@@ -121,7 +123,35 @@ impl Pipeline {
         if step.max_items.is_some_and(|most| !(1..=MOST_ITEMS).contains(&most)) {
             return refused("max_items", format!("must be a number from 1 to {MOST_ITEMS}"));
         }
-        Ok(())
+        match self.shadow_mistake(step) {
+            Some((key, reason)) => refused(key, reason),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns key and reason if the shadow of a step cannot be used.
+    fn shadow_mistake(&self, step: &Step) -> Option<(&'static str, String)> {
+        let shadow = step.shadow.as_ref()?;
+        if step.kind != StageKind::Infer {
+            return Some(("shadow", "only a step of kind `infer` has a shadow".to_owned()));
+        }
+        if step.chips.len() < 2 {
+            let reason =
+                "there is no other chip to compare with; give the step `chips` instead of `plugin`, at least two";
+            return Some(("shadow", reason.to_owned()));
+        }
+        let default_chip = self.default_chip.as_deref();
+        let others = step.chips.keys().map(String::as_str).filter(|chip| Some(*chip) != default_chip);
+        let others = others.collect::<Vec<_>>().join(", ");
+        let chip = &shadow.chip;
+        if default_chip == Some(chip.as_str()) {
+            let reason = format!("`{chip}` is the chip of requests that name none; set it to one of {others}");
+            return Some(("shadow.chip", reason));
+        }
+        if !step.chips.contains_key(chip) {
+            return Some(("shadow.chip", format!("there is no chip `{chip}`; set it to one of {others}")));
+        }
+        None
     }
 
     /// Finds the steps that a step takes from.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::otel_variables::Mistake;
+use super::otel_variables::{self as otel, Variables, first, number, of_collector, time};
 use super::share::optional_share;
 use super::texts::{Share, optional_share_text};
 use crate::records::traces::sampler::Sampler;
@@ -19,9 +21,8 @@ const DELAY: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Sampled requests per second whose trace is the caller's.
 const CALLER_RATE: u32 = 100;
-/// The most spans that may wait, and the longest time; larger numbers are mistakes.
+/// The most spans that may wait; larger numbers are mistakes.
 const MOST_QUEUE: usize = 1 << 20;
-const MOST_TIME: Duration = Duration::from_secs(10 * 60);
 
 /// `[telemetry]`. Traces are off unless `endpoint` or a variable of OpenTelemetry names a collector.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -44,14 +45,6 @@ pub struct Telemetry {
     pub service_name: Option<String>,
 }
 
-/// The variables of OpenTelemetry
-/// ([specification](https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/)). An empty one counts as
-/// missing.
-type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// What is wrong: the key or the variable, and the reason.
-pub type Mistake = (String, String);
-
 impl Telemetry {
     /// How traces are exported; `None` if they are off.
     ///
@@ -61,6 +54,12 @@ impl Telemetry {
         self.traces_with(&|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
     }
 
+    /// The variables of OpenTelemetry that are set and have no effect.
+    pub fn variables_without_effect() -> Vec<String> {
+        let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+        otel::without_effect(std::env::vars_os().map(|(name, value)| (text(name), text(value))))
+    }
+
     /// Returns a message for a key that is not valid.
     pub(super) fn mistake(&self) -> Option<(&'static str, String)> {
         let share = self.share.filter(|share| !(0.0..=1.0).contains(share));
@@ -68,23 +67,25 @@ impl Telemetry {
     }
 
     fn traces_with(&self, variable: Variables<'_>) -> Result<Option<TraceSettings>, Mistake> {
-        let is_disabled = variable("OTEL_SDK_DISABLED").is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
-        let exporters = variable("OTEL_TRACES_EXPORTER").unwrap_or_else(|| "otlp".to_owned());
-        if is_disabled || !exporters.split(',').any(|name| name.trim() == "otlp") {
+        if otel::switch_off(variable)? {
             return Ok(None);
         }
         let protocol = self.protocol(variable)?;
         let Some(endpoint) = self.endpoint(protocol, variable) else { return Ok(None) };
+        otel::check(variable)?;
         let max_queue = number("OTEL_BSP_MAX_QUEUE_SIZE", MAX_QUEUE, MOST_QUEUE, variable)?;
+        let timeout = time(of_collector("TIMEOUT", variable), TIMEOUT)?;
         Ok(Some(TraceSettings {
+            files: otel::files(&endpoint, variable)?,
+            is_compressed: otel::is_compressed(variable)?,
             endpoint,
             protocol,
             sampler: self.sampler(variable)?,
             service_name: self.service_name.clone(),
             max_queue,
             max_batch: number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", MAX_BATCH, MOST_QUEUE, variable)?.min(max_queue),
-            delay: time(&["OTEL_BSP_SCHEDULE_DELAY"], DELAY, variable)?,
-            timeout: time(&["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"], TIMEOUT, variable)?,
+            delay: time(first(&["OTEL_BSP_SCHEDULE_DELAY"], variable), DELAY)?,
+            timeout: timeout.min(time(first(&["OTEL_BSP_EXPORT_TIMEOUT"], variable), timeout)?),
         }))
     }
 
@@ -92,8 +93,7 @@ impl Telemetry {
         if let Some(protocol) = self.protocol {
             return Ok(protocol);
         }
-        let names = ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"];
-        match first(&names, variable) {
+        match of_collector("PROTOCOL", variable) {
             None => Ok(TraceProtocol::Http),
             Some((name, value)) => match value.trim() {
                 "http/protobuf" => Ok(TraceProtocol::Http),
@@ -143,24 +143,6 @@ impl Telemetry {
             caller_rate: self.caller_rate.unwrap_or(CALLER_RATE),
         })
     }
-}
-
-fn first(names: &[&str], variable: Variables<'_>) -> Option<(String, String)> {
-    names.iter().find_map(|name| Some(((*name).to_owned(), variable(name)?)))
-}
-
-fn number(name: &str, default: usize, most: usize, variable: Variables<'_>) -> Result<usize, Mistake> {
-    let Some(text) = variable(name) else { return Ok(default) };
-    let number = text.trim().parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| (name.to_owned(), format!("`{text}` is not a number from 1 to {most}")))
-}
-
-/// A time in milliseconds.
-fn time(names: &[&str], default: Duration, variable: Variables<'_>) -> Result<Duration, Mistake> {
-    let Some((name, text)) = first(names, variable) else { return Ok(default) };
-    let time = text.trim().parse().ok().map(Duration::from_millis).filter(|time| !time.is_zero() && *time <= MOST_TIME);
-    let most = MOST_TIME.as_millis();
-    time.ok_or_else(|| (name, format!("`{text}` is not a number of milliseconds from 1 to {most}")))
 }
 
 #[cfg(test)]
@@ -228,6 +210,13 @@ mod tests {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
             ("OTEL_BSP_SCHEDULE_DELAY", "5s"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "0"),
+            ("OTEL_TRACES_EXPORTER", "console"),
+            ("OTEL_SDK_DISABLED", "yes"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+            ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "deflate"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+            ("OTEL_PROPAGATORS", "b3"),
         ] {
             let (found, reason) = read("", &[ON, (name, value)]).expect_err(name);
             assert_eq!(found, name);
@@ -235,5 +224,56 @@ mod tests {
         }
         let arg = [ON, ("OTEL_TRACES_SAMPLER", "traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "2")];
         assert_eq!(read("", &arg).expect_err("too large").0, "OTEL_TRACES_SAMPLER_ARG");
+        for list in ["authorization: Bearer hunter2", "a=b,hunter2", "a b=hunter2", "a="] {
+            let (name, reason) = read("", &[ON, ("OTEL_EXPORTER_OTLP_HEADERS", list)]).expect_err(list);
+            assert!(name == "OTEL_EXPORTER_OTLP_HEADERS" && !reason.contains("hunter2"), "{reason}");
+        }
+        let fine = [
+            ON,
+            ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, Authorization=Bearer%20x,"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "GZIP"),
+            ("OTEL_PROPAGATORS", "tracecontext, baggage"),
+            ("OTEL_BSP_EXPORT_TIMEOUT", "2000"),
+            ("OTEL_SDK_DISABLED", "False"),
+        ];
+        let fine = read("", &fine).expect("valid").expect("on");
+        assert_eq!((fine.timeout, fine.is_compressed), (Duration::from_secs(2), true));
+    }
+
+    #[test]
+    fn certificates_need_an_encrypted_connection_and_a_key() {
+        let (ca, cert) = ("OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+        let (own, key) = ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY");
+        let encrypted = ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a:4318");
+        assert_eq!(read("", &[ON, (ca, "ca.pem")]).expect_err("plain").0, ca);
+        assert_eq!(read("", &[encrypted, (cert, "a.pem")]).expect_err("no key").0, cert);
+        assert_eq!(read("", &[encrypted, (key, "a.key")]).expect_err("no certificate").0, key);
+        let all = [encrypted, (ca, "ca.pem"), (own, "own.pem"), (cert, "a.pem"), (key, "a.key")];
+        let files = read("", &all).expect("valid").expect("on").files;
+        assert_eq!(files.authorities.expect("named").path.to_str(), Some("own.pem"));
+        let (certificate, key) = files.identity.expect("named");
+        assert_eq!((certificate.path.to_str(), key.path.to_str()), (Some("a.pem"), Some("a.key")));
+    }
+
+    #[test]
+    fn variables_without_an_effect_are_named() {
+        let set = [
+            ("OTEL_SPAN_EVENT_COUNT_LIMIT", "1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a"),
+            ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "http://a"),
+            ("OTEL_EXPORTER_OTLP_TRACES_CERTIFCATE", "a typing error"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_LOGS_EXPORTER", "none"),
+            ("OTEL_LOG_LEVEL", ""),
+            ("PATH", "x"),
+        ];
+        let found = otel::without_effect(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let wanted = [
+            "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+            "OTEL_EXPORTER_OTLP_TRACES_CERTIFCATE",
+            "OTEL_METRICS_EXPORTER",
+            "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        ];
+        assert_eq!(found, wanted);
     }
 }

@@ -4,15 +4,16 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use plimsoll_runtime::component::{CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
 use plimsoll_runtime::lack::Lack;
-use plimsoll_runtime::stage::StageCore;
 
 use super::build_progress::BuildProgress;
+use super::built_pipelines::BuiltPipelines;
 use super::file_store::FileStore;
+use super::known_stages::KnownStages;
 use crate::config::Config;
 use crate::records::Records;
 use crate::records::background::BackgroundTasks;
@@ -24,9 +25,9 @@ pub struct BuildState {
     pub(super) preparer: Arc<Preparer>,
     pub(super) progress: Arc<BuildProgress>,
     pub(super) files: FileStore,
-    /// Every stage that is still in use: by a pipeline that serves, by a version that is kept for rollback, or by the
-    /// current build.
-    pub(super) stages: Vec<Weak<StageCore>>,
+    pub(super) stages: KnownStages,
+    /// The pipelines of the last build with these files and recorders.
+    pub(super) built: BuiltPipelines,
     /// The recorders by pipeline and table; `None` if inputs are never recorded.
     recorders: Option<HashMap<(String, Keeps), Arc<InputRecorder>>>,
     background: BackgroundTasks,
@@ -69,7 +70,8 @@ impl BuildState {
             })),
             progress,
             files: FileStore::new(records.metrics.batches(), records.metrics.model_memory()),
-            stages: Vec::new(),
+            stages: KnownStages::default(),
+            built: BuiltPipelines::default(),
             recorders: None,
             background: records.background.clone(),
         })
@@ -82,7 +84,7 @@ impl BuildState {
 
     /// Drops the models and recorders that are no longer configured, and the stages that are no longer in use.
     pub(super) fn retain(&mut self, config: &Config) {
-        self.stages.retain(|stage| stage.strong_count() > 0);
+        self.stages.retain_used();
         self.files.retain_files(config);
         if let Some(recorders) = &mut self.recorders {
             recorders.retain(|(name, _), _| config.pipelines.contains_key(name));
@@ -95,10 +97,9 @@ impl BuildState {
         if other.files.generation() > self.files.generation() {
             self.files = other.files.clone();
             self.recorders.clone_from(&other.recorders);
+            self.built = other.built.clone();
         }
-        let known = |new: &Weak<StageCore>| self.stages.iter().any(|stage| stage.ptr_eq(new));
-        let new: Vec<_> = other.stages.iter().filter(|stage| !known(stage)).cloned().collect();
-        self.stages.extend(new);
+        self.stages.join(&other.stages);
     }
 
     /// Returns the recorder of a pipeline. An open recorder is reused unless its folder or limits have changed.

@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use plimsoll_runtime::identity::Identity;
+use plimsoll_runtime::panics::fault_point;
 
 use super::canary::CanaryVerdict;
 use super::catalog::{RejectedVersion, VersionFigures};
 use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates};
 use super::hold_back::replaced_by;
-use super::needed::needed;
+use super::needed::users_of;
 use super::release::Release;
 use super::serving::{Route, Served, Serving};
 
 impl Deployer {
     /// Decides the canaries that have enough requests.
     pub async fn decide_canaries(&mut self, serving: &Serving) {
+        fault_point("canaries");
         for (name, candidate) in candidates(serving) {
             let served = serving.served.load_full();
             let of_route = |route: &Route| Some((route.clone(), route.canary.clone()?));
@@ -75,7 +77,7 @@ impl Deployer {
                     old.canary.as_ref().filter(|it| it.is_of(identity) && it.is_unchanged_in(&pipelines[user]))?;
                 (old.stable.version == new.stable.version).then_some(canary)
             };
-            let users = needed(&config).remove(name.as_str()).unwrap_or_default();
+            let users = users_of(&config, &name);
             let mut canaries = BTreeMap::new();
             let mut is_continued = false;
             for user in users {

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     fn counts(requests: u64) -> SentCounts {
-        SentCounts { requests, failures: 0, given_up: 0, marks: vec![(1, requests)] }
+        SentCounts { requests, failures: 0, marks: vec![(1, requests)], ..SentCounts::default() }
     }
 
     fn found(requests: u64, waits: bool) -> PeersFound {

@@ -90,7 +90,8 @@ mod tests {
             by: crate::config::CanaryBy::Request,
         };
         let progress = |new, old| {
-            let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, given_up: 0, p99 };
+            let figures =
+                |(requests, failures, p99)| CanaryFigures { requests, failures, p99, ..CanaryFigures::default() };
             let (new, old) = (figures(new), figures(old));
             let comparison = CanaryComparison { pipeline: "p".into(), wanted: 100, new, old, large: (0, 0) };
             let progress = CanaryProgress::new(comparison, &rules, Duration::from_secs(10), None);

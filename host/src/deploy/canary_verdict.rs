@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 
+use super::canary_events::{Errors, Events, compare_errors, is_more_frequent, share_of};
 use super::canary_evidence::{ENOUGH, evidence};
-use crate::config::{CanaryBy, CanaryRules};
+use crate::config::CanaryRules;
 use crate::records::canary_counts::CanaryFigures;
 
-/// Minimum failures of a new version before its failure rate is considered.
-const MIN_FAILURES: u64 = 3;
 /// Minimum requests of a new version before its high-water marks are considered.
 const MIN_REQUESTS: u64 = 20;
 /// A canary that is still undecided after this many times its requests is rolled back: its new version looks worse, and
@@ -41,45 +40,6 @@ pub enum CanaryVerdict {
     RollBack(String),
 }
 
-/// The part of requests in which something happened, of the new or the old version.
-struct Events {
-    events: u64,
-    requests: u64,
-}
-
-impl Events {
-    fn failures(of: &CanaryFigures) -> Self {
-        Self { events: of.failures, requests: of.requests }
-    }
-
-    fn given_up(of: &CanaryFigures) -> Self {
-        Self { events: of.given_up, requests: of.requests.saturating_add(of.given_up) }
-    }
-
-    /// The events for each request without one. A multiple of a rate has a ceiling: if half the requests of the old version
-    /// fail, because of what callers send, none is more than twice as bad. A multiple of these odds has none.
-    fn odds(&self) -> f64 {
-        match self.events {
-            0 => 0.0,
-            events => events as f64 / self.requests.saturating_sub(events) as f64,
-        }
-    }
-}
-
-/// Returns true if something happens clearly more often with the new version, perhaps by chance.
-fn is_more_frequent(new: &Events, old: &Events, rules: &CanaryRules) -> bool {
-    new.events >= MIN_FAILURES.min(rules.requests) && new.odds() > rules.failure_factor * old.odds()
-}
-
-/// The part of these requests that the new version had.
-fn share_of(new: &Events, old: &Events, rules: &CanaryRules) -> f64 {
-    match rules.by {
-        CanaryBy::Request => new.requests as f64 / new.requests.saturating_add(old.requests).max(1) as f64,
-        // One caller may have most of the requests. They say nothing about how often one that has an event is on this side.
-        CanaryBy::Caller => rules.share,
-    }
-}
-
 /// A version is rolled back if it is clearly worse (a factor) and if that is not by chance (evidence). It is promoted
 /// if it had enough requests and is not worse; if it is worse, but perhaps by chance, the canary continues for a
 /// bounded number of requests.
@@ -104,6 +64,13 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
             left.events, left.requests, old_left.events, old_left.requests, rules.failure_factor
         ));
     }
+    let errors = compare_errors(new, old, rules);
+    if let Errors::More(figures) = &errors {
+        return CanaryVerdict::RollBack(format!(
+            "canary in pipeline `{pipeline}`: {figures} (at most {} times its odds are allowed)",
+            rules.failure_factor
+        ));
+    }
     let enough = new.requests >= MIN_REQUESTS.min(rules.requests) && old.requests > 0;
     let is_larger = enough && new.p99 as f64 > rules.memory_factor * old.p99 as f64;
     if is_larger && evidence(large.0, large.1, share) >= ENOUGH {
@@ -116,13 +83,21 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
     if new.requests < rules.requests {
         return CanaryVerdict::Undecided;
     }
+    let is_long = new.requests >= rules.requests.saturating_mul(LONGEST);
     if !fails_more && !is_left_more && !is_larger {
-        return CanaryVerdict::Promote;
+        match errors {
+            // Errors that may be the callers' own blame no version without evidence.
+            Errors::PerhapsMore if is_long => return CanaryVerdict::Promote,
+            Errors::NotMore => return CanaryVerdict::Promote,
+            _ => {}
+        }
     }
-    if new.requests < rules.requests.saturating_mul(LONGEST) {
+    if !is_long {
         return CanaryVerdict::Undecided;
     }
-    let figures = if fails_more {
+    let figures = if let Errors::Only(figures) = errors {
+        figures
+    } else if fails_more {
         format!(
             "{} of {} requests ended in a trap, a memory limit or a deadline, but {} of {} with the old version",
             new.failures, new.requests, old.failures, old.requests
@@ -149,12 +124,14 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
 mod tests {
     use super::*;
 
+    use crate::config::CanaryBy;
+
     fn rules() -> CanaryRules {
         CanaryRules { share: 0.05, requests: 1_000, failure_factor: 2.0, memory_factor: 1.5, by: CanaryBy::Request }
     }
 
     fn comparison(new: (u64, u64, u64), old: (u64, u64, u64), large: (u64, u64)) -> CanaryComparison {
-        let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, given_up: 0, p99 };
+        let figures = |(requests, failures, p99)| CanaryFigures { requests, failures, p99, ..CanaryFigures::default() };
         CanaryComparison { pipeline: "p".into(), wanted: 1_000, new: figures(new), old: figures(old), large }
     }
 
@@ -247,6 +224,24 @@ mod tests {
         assert_eq!(judge((0, 1_000), (0, 19_000)), CanaryVerdict::Undecided);
         assert_eq!(judge((1_000, 200), (19_000, 3_800)), CanaryVerdict::Promote);
         assert_eq!(judge((1_000, 3), (19_000, 20)), CanaryVerdict::Undecided, "perhaps by chance");
+    }
+
+    #[test]
+    fn a_version_that_answers_with_more_errors_is_rolled_back_and_chance_only_delays_it() {
+        let judge = |new: (u64, u64), old: (u64, u64), by| {
+            let mut figures = comparison((new.0, 0, 100), (old.0, 0, 100), (0, 0));
+            (figures.new.errors, figures.old.errors) = (new.1, old.1);
+            judge(&figures, &CanaryRules { by, ..rules() })
+        };
+        let reason = judge((100, 100), (1_900, 20), CanaryBy::Request);
+        let words = "100 of 100 requests were answered with an error, but 20 of 1900";
+        assert!(matches!(&reason, CanaryVerdict::RollBack(reason) if reason.contains(words)), "{reason:?}");
+        assert_eq!(judge((1_000, 200), (19_000, 3_800), CanaryBy::Request), CanaryVerdict::Promote);
+        assert_eq!(judge((1_000, 3), (19_000, 20), CanaryBy::Request), CanaryVerdict::Undecided);
+        assert_eq!(judge((10_000, 3), (190_000, 20), CanaryBy::Request), CanaryVerdict::Promote, "no evidence");
+        assert_eq!(judge((1_000, 900), (19_000, 20), CanaryBy::Caller), CanaryVerdict::Promote, "a caller's bad input");
+        assert_eq!(judge((1_000, 1_000), (19_000, 20), CanaryBy::Caller), CanaryVerdict::Undecided);
+        assert!(matches!(judge((10_000, 10_000), (190_000, 20), CanaryBy::Caller), CanaryVerdict::RollBack(_)));
     }
 
     /// A gateway with nearly all requests is on the side of the new version.

@@ -17,7 +17,7 @@ use super::journal::Journal;
 use super::journal_state::HandledFile;
 use super::journal_writer::JournalWriter;
 use super::lost_copies::LostCopies;
-use super::needed::needed;
+use super::needed::{is_needed, users_of};
 use super::pipeline_build::Selection;
 use super::pipeline_builder::{PipelineBuilder, Pipelines};
 use super::plugin_folder::PluginFolder;
@@ -29,7 +29,7 @@ use crate::config::{self, Config};
 
 /// Makes changes. There is a single deployer, behind the lock of [`super::Deployments`].
 pub struct Deployer {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) builder: PipelineBuilder,
     /// `None` if deployments are not remembered, because there is no server.
     pub(super) journal: Option<Arc<Journal>>,
@@ -39,7 +39,7 @@ pub struct Deployer {
     pub(super) staging: Option<Arc<Journal>>,
     pub(super) folder: PluginFolder,
     pub(super) unreadable: Unreadable,
-    pub(super) lost_copies: LostCopies,
+    pub(super) lost_copies: Arc<LostCopies>,
     /// Candidates whose canaries are being resumed. They are in no catalog meanwhile, and the journal still names them.
     pub(super) resuming: BTreeMap<String, Arc<Release>>,
     /// Pipelines that are configured but unloaded; `config` does not contain them.
@@ -52,7 +52,7 @@ pub struct Deployer {
 
 impl Deployer {
     /// The configuration that is served.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &Arc<Config> {
         &self.config
     }
 
@@ -179,7 +179,7 @@ impl Deployer {
             return Ok(DeployedState::Canary);
         }
         self.promote(serving, &name, release, &mut held).await.map_err(rejected)?;
-        let is_used = needed(&self.config).contains_key(name.as_str());
+        let is_used = is_needed(&self.config, &name);
         Ok(if is_used { DeployedState::Serving } else { DeployedState::Unused })
     }
 
@@ -232,7 +232,7 @@ impl Deployer {
             let mut selection = selection.clone();
             selection.insert(name.clone(), Arc::clone(candidate));
             let pipelines: Pipelines = self.builder.build(&self.config, &selection, held).await?;
-            for user in needed(&self.config).remove(name.as_str()).unwrap_or_default() {
+            for user in users_of(&self.config, name) {
                 let pipeline = &pipelines[&user];
                 let Some(rules) = pipeline.canary.clone() else { continue };
                 let served = serving.served.load();
@@ -247,7 +247,7 @@ impl Deployer {
                 }
             }
         }
-        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded.keys().cloned().collect() }));
+        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded_models() }));
         Ok(())
     }
 

@@ -10,14 +10,20 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::deployer::Deployer;
+use super::durability::keep_copies;
 use super::fleet::Fleet;
+use super::journal::Journal;
 use super::journal_writer::{JournalWriter, Ticket};
+use super::lost_copies::{LostCopies, Untried};
 use super::read_ahead::ReadAhead;
 use super::rehearsed::Rehearsed;
 use super::serving::Serving;
 use crate::base::allocator;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
+
+/// In a batch of changes, after how many of them freed memory is returned to the operating system.
+const TRIM_EVERY: u32 = 16;
 
 /// The served state, with the deployer that changes it.
 pub struct Deployments {
@@ -30,6 +36,11 @@ pub struct Deployments {
     builds: Mutex<()>,
     /// Writes the journal; `None` if deployments are not remembered.
     writer: Option<Arc<JournalWriter>>,
+    /// The folder of the journal and of the copies; `None` as above.
+    journal: Option<Arc<Journal>>,
+    lost_copies: Arc<LostCopies>,
+    /// The changes of the present batch; `None` outside of one.
+    batch: StdMutex<Option<u32>>,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
@@ -52,8 +63,11 @@ impl Deployments {
         deployer.finish_start(&serving).await;
         deployer.finish_build();
         allocator::trim();
-        let (writer, uploads) = (deployer.writer.clone(), StdMutex::default());
-        Ok(Self { serving, deployer: Mutex::new(deployer), builds: Mutex::new(()), writer, uploads })
+        let (writer, journal, uploads) = (deployer.writer.clone(), deployer.journal.clone(), StdMutex::default());
+        let lost_copies = Arc::clone(&deployer.lost_copies);
+        let (deployer, builds) = (Mutex::new(deployer), Mutex::new(()));
+        let batch = StdMutex::default();
+        Ok(Self { serving, deployer, builds, writer, journal, lost_copies, batch, uploads })
     }
 
     /// The state that was handed in last for the journal, for the end of the server.
@@ -89,9 +103,7 @@ impl Deployments {
     ) -> R {
         let runtime = tokio::runtime::Handle::current();
         let changed = tokio::task::spawn_blocking(move || {
-            let mut deployer = runtime.block_on(self.deployer.lock());
-            let turn = self.builds.try_lock();
-            self.make_change(&runtime, &mut deployer, turn.is_ok(), work)
+            Build { deployments: &self, runtime: &runtime, turn: Turn::NotNeeded }.change(work)
         });
         finished(changed).await
     }
@@ -130,24 +142,52 @@ impl Deployments {
     }
 
     /// Makes a change with the locked deployer, then frees what only the change needed. `is_alone` is true if no other
-    /// change may be compiling.
+    /// change may be compiling. Also returns what must be written to the disk without the lock.
     fn make_change<R>(
         &self,
         runtime: &Handle,
         deployer: &mut Deployer,
         is_alone: bool,
         work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R,
-    ) -> R {
+    ) -> (R, Untried) {
         let before = self.serving.served.load_full();
         let result = runtime.block_on(work(&self.serving, deployer));
         let is_changed = !Arc::ptr_eq(&before, &self.serving.served.load());
+        // What is not needed is removed from the disk without the lock.
+        self.lost_copies.keep_staged(deployer.rehearsed.take_all_staged());
         deployer.rehearsed = Rehearsed::default();
         deployer.builder.forget_ahead();
         drop(before);
-        if (is_alone && deployer.finish_build()) || is_changed {
+        if ((is_alone && deployer.finish_build()) || is_changed) && self.is_trim_due() {
             allocator::trim();
         }
-        result
+        (result, self.lost_copies.take_untried())
+    }
+}
+
+impl Deployments {
+    /// Writes the copies that a change has noted, without its lock, and hands in the state that names them.
+    fn keep_copies(&self, runtime: &Handle, untried: Untried) {
+        let Some(journal) = &self.journal else { return };
+        let mut next = Some(untried);
+        // Another change may have made a release of the same component meanwhile.
+        while let Some(untried) = next.take().filter(|untried| !untried.digests().is_empty()) {
+            keep_copies(journal, &self.serving, (&self.lost_copies, untried), || {
+                let deployer = runtime.block_on(self.deployer.lock());
+                deployer.write_journal(&self.serving);
+                next = Some(self.lost_copies.take_untried());
+            });
+        }
+    }
+
+    /// Notes a change that freed memory. Returns false if the memory is returned to the operating system later, because
+    /// each time takes as long as a small deployment.
+    fn is_trim_due(&self) -> bool {
+        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.as_mut().is_none_or(|changes| {
+            *changes += 1;
+            changes.is_multiple_of(TRIM_EVERY)
+        })
     }
 }
 
@@ -194,12 +234,31 @@ impl Build<'_> {
         self.runtime
     }
 
+    /// Makes many changes in `work`.
+    pub(super) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
+        /// Ends the batch when it is dropped, also after a panic.
+        struct End<'a>(&'a Deployments);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                *self.0.batch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                allocator::trim();
+            }
+        }
+        let _end = End(self.deployments);
+        *self.deployments.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(0);
+        work()
+    }
+
     /// Makes a change that neither pulls nor compiles.
     pub fn change<R>(&self, work: impl AsyncFnOnce(&Serving, &mut Deployer) -> R) -> R {
-        let mut deployer = self.runtime.block_on(self.deployments.deployer.lock());
-        let turn = self.deployments.builds.try_lock();
-        let is_alone = turn.is_ok() || self.turn == Turn::Taken;
-        self.deployments.make_change(self.runtime, &mut deployer, is_alone, work)
+        let (result, untried) = {
+            let mut deployer = self.runtime.block_on(self.deployments.deployer.lock());
+            let turn = self.deployments.builds.try_lock();
+            let is_alone = turn.is_ok() || self.turn == Turn::Taken;
+            self.deployments.make_change(self.runtime, &mut deployer, is_alone, work)
+        };
+        self.deployments.keep_copies(self.runtime, untried);
+        result
     }
 
     /// Reads the files that a configuration names, for a change that will serve it. No change waits for that.
@@ -243,7 +302,10 @@ impl Build<'_> {
             }
             if is_current || has_panicked || attempt == Self::REHEARSALS {
                 deployer.rehearsed = rehearsed;
-                return deployments.make_change(runtime, &mut deployer, is_alone, work);
+                let (result, untried) = deployments.make_change(runtime, &mut deployer, is_alone, work);
+                drop((deployer, taken));
+                deployments.keep_copies(runtime, untried);
+                return result;
             }
         }
     }

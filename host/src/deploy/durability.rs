@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use plimsoll_runtime::panics::fault_point;
+
 use super::catalog::CatalogEntry;
 use super::deployer::{ChangeError, Deployer};
 use super::journal::Journal;
 use super::journal_state::{JournalState, PluginRecord, VersionRecord};
-use super::journal_writer::Ticket;
+use super::journal_writer::JournalWriter;
+use super::lost_copies::{LostCopies, Untried, Version};
 use super::release::Release;
 use super::serving::Serving;
 
@@ -18,51 +21,58 @@ pub struct NotRemembered(String);
 
 /// Whether a restart remembers a change; the disk may not have confirmed it yet.
 pub struct Durability {
-    /// The state with the change; `None` if deployments are not remembered at all.
-    state: Option<Ticket>,
-    /// Why there is no copy of the component.
-    lost: Option<String>,
+    /// `None` if deployments are not remembered at all.
+    writer: Option<Arc<JournalWriter>>,
+    lost: Arc<LostCopies>,
+    /// What a restart must find.
+    versions: Vec<Version>,
 }
 
 impl Durability {
-    /// Waits until the disk has confirmed the change, for a bounded time. Call it without the lock of deployments.
+    /// Waits until the disk has confirmed the change, for a bounded time. Call it after the change, without the lock of
+    /// deployments.
     ///
     /// # Errors
     /// If a restart does not remember the change, or this is not known yet.
     pub async fn confirmed(self) -> Result<(), NotRemembered> {
-        let Some(state) = self.state else { return Ok(()) };
-        state.confirmed().await.map_err(NotRemembered)?;
-        self.lost.map_or(Ok(()), |reason| Err(NotRemembered(reason)))
+        let Some(writer) = self.writer else { return Ok(()) };
+        writer.latest().confirmed().await.map_err(NotRemembered)?;
+        let lost = self.versions.iter().find_map(|version| self.lost.reason(version));
+        lost.map_or(Ok(()), |reason| Err(NotRemembered(reason)))
     }
 }
 
 impl Deployer {
     /// Whether a restart remembers the present state of a plugin.
-    pub fn durability(&self, plugin: &str) -> Durability {
-        Durability { state: self.writer.as_ref().map(|writer| writer.latest()), lost: self.lost_copies.reason(plugin) }
+    pub fn durability(&self, serving: &Serving, plugin: &str) -> Durability {
+        let versions = serving.catalog().get(plugin).map_or_else(Vec::new, |known| {
+            let releases = known.serving.iter().chain(&known.candidate);
+            releases.map(|release| version(plugin, release)).collect()
+        });
+        Durability { writer: self.writer.clone(), lost: Arc::clone(&self.lost_copies), versions }
     }
 
-    /// Keeps a copy of the component of a new release. If that is not possible, a restart forgets the release.
+    /// Keeps a copy of the component of a new release. With `deploy.require_durable` it is at its place before the release
+    /// serves, otherwise after the change ([`keep_copies`]).
     ///
     /// # Errors
-    /// If it is not possible, and `deploy.require_durable` is set.
+    /// If that is not possible, and `deploy.require_durable` is set.
     pub(super) async fn keep(&mut self, serving: &Serving, release: &mut Release) -> Result<(), ChangeError> {
         // A copy that is kept already must stay: the state below does not name it yet.
         let Some(journal) = self.journal.clone().filter(|_| !release.is_kept()) else { return Ok(()) };
-        let is_required = self.config.deploy.require_durable;
-        if is_required {
-            // Fails before the release is compiled if nothing can be written at all.
-            self.require_written(self.journal_state(serving), release).await?;
-        }
         let staged = self.rehearsed.take_staged(&release.artifact.identity.digest);
+        if !self.config.deploy.require_durable {
+            self.lost_copies.keep_staged(staged);
+            return Ok(());
+        }
+        // Fails before the release is compiled if nothing can be written at all.
+        self.require_written(self.journal_state(serving), release).await?;
         match journal.keep_staged(release.artifact.clone(), staged) {
             Ok(artifact) => release.artifact = artifact,
-            Err(error) if is_required => {
+            Err(error) => {
                 serving.records.metrics.record_journal(false);
                 return Err(not_durable(release, error.to_string()));
             }
-            // `write_journal` tries it again and reports it.
-            Err(_) => {}
         }
         Ok(())
     }
@@ -90,14 +100,15 @@ impl Deployer {
         writer.submit(state, true).confirmed().await.map_err(|reason| not_durable(release, reason))
     }
 
-    /// Hands in the state for the journal, and writes the copies of components that could not be kept before. Also forgets
-    /// the series of versions that are gone. Call it after every change.
+    /// Hands in the state for the journal. If copies of components are missing that were not tried yet, the state is handed in
+    /// after they were, by [`keep_copies`]. Also forgets the series of versions that are gone. Call it after every change.
     pub(super) fn write_journal(&self, serving: &Serving) {
         self.forget_series(serving);
-        let (Some(journal), Some(writer)) = (&self.journal, &self.writer) else { return };
-        let lost = keep_copies(journal, serving);
-        writer.submit(self.journal_state(serving), lost.is_empty());
-        self.lost_copies.set(lost);
+        let Some(writer) = &self.writer else { return };
+        let unkept = unkept(serving).iter().map(|(name, release)| version(name, release)).collect();
+        if !self.lost_copies.note(&unkept) {
+            writer.submit(self.journal_state(serving), unkept.is_empty());
+        }
     }
 
     /// Repeats the writes that failed.
@@ -106,7 +117,16 @@ impl Deployer {
             || self.writer.as_ref().is_some_and(|writer| writer.is_behind());
         let is_due = (has_problem || !self.lost_copies.is_empty()) && self.lost_copies.is_retry_due();
         if is_due {
+            self.lost_copies.try_again();
             self.write_journal(serving);
+        }
+    }
+
+    /// Writes the missing copies of components before anything is served, and hands in the state.
+    pub(super) fn keep_first_copies(&self, serving: &Serving) {
+        let untried = self.lost_copies.take_untried();
+        if let Some(journal) = &self.journal {
+            keep_copies(journal, serving, (&self.lost_copies, untried), || self.write_journal(serving));
         }
     }
 
@@ -130,20 +150,40 @@ fn not_durable(release: &Release, reason: String) -> ChangeError {
     ChangeError::NotDurable { plugin: release.artifact.identity.name.to_string(), reason }
 }
 
-/// Writes copies of the components that have none. Returns the plugins for which that is not possible, with the reason.
-fn keep_copies(journal: &Journal, serving: &Serving) -> BTreeMap<String, String> {
-    let unkept: Vec<_> = {
-        let plugins = serving.catalog();
-        let releases = plugins.iter().flat_map(|(name, plugin)| {
-            let releases = plugin.serving.iter().chain(&plugin.candidate);
-            let releases = releases.chain(plugin.previous.iter().map(|previous| &previous.release));
-            releases.map(move |release| (name.clone(), Arc::clone(release)))
-        });
-        releases.filter(|(_, release)| !release.is_kept()).collect()
-    };
-    let mut lost = BTreeMap::new();
-    for (name, release) in unkept {
-        match journal.keep(release.artifact.clone()) {
+/// The releases without a copy of their component, with their plugins.
+fn unkept(serving: &Serving) -> Vec<(String, Arc<Release>)> {
+    let plugins = serving.catalog();
+    let releases = plugins.iter().flat_map(|(name, plugin)| {
+        let releases = plugin.serving.iter().chain(&plugin.candidate);
+        let releases = releases.chain(plugin.previous.iter().map(|previous| &previous.release));
+        releases.map(move |release| (name.clone(), Arc::clone(release)))
+    });
+    releases.filter(|(_, release)| !release.is_kept()).collect()
+}
+
+fn version(plugin: &str, release: &Release) -> Version {
+    (release.artifact.identity.digest.to_string(), plugin.to_owned())
+}
+
+/// Writes the copies of components that a change has noted. Call it without the lock of deployments: a disk may have stopped.
+/// `hand_in` hands in the state that names them.
+pub(super) fn keep_copies(
+    journal: &Journal,
+    serving: &Serving,
+    (lost_copies, mut untried): (&LostCopies, Untried),
+    hand_in: impl FnOnce(),
+) {
+    if untried.digests().is_empty() {
+        return;
+    }
+    fault_point("copies");
+    let _protected = journal.protect(untried.digests());
+    let mut failed = BTreeMap::new();
+    let mut missing = unkept(serving);
+    missing.retain(|(name, release)| untried.has(&version(name, release)));
+    for (name, release) in missing {
+        let staged = untried.take_staged(&release.artifact.identity.digest);
+        match journal.keep_staged(release.artifact.clone(), staged) {
             Ok(artifact) => {
                 let kept = Arc::new(Release { artifact, ..(*release).clone() });
                 let mut plugins = serving.catalog();
@@ -154,8 +194,10 @@ fn keep_copies(journal: &Journal, serving: &Serving) -> BTreeMap<String, String>
                     known.clone_from(&kept);
                 }
             }
-            Err(error) => drop(lost.insert(name, error.to_string())),
+            Err(error) => drop(failed.insert(version(&name, &release), error.to_string())),
         }
     }
-    lost
+    lost_copies.set_tried(failed);
+    drop(untried);
+    hand_in();
 }

@@ -1,5 +1,6 @@
 //! Deploys the files of the plugin folder that a scan found.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use plimsoll_runtime::identity::Identity;
@@ -13,6 +14,7 @@ use super::folder_look::{ComponentFile, Look};
 use super::newest_release::release_of_file;
 use super::release::{FileError, Release};
 use super::serving::Serving;
+use super::staged_copy::StagedCopy;
 
 /// Why a file cannot be deployed now. It is tried again at the next scan.
 #[derive(Debug, thiserror::Error)]
@@ -25,28 +27,50 @@ pub(super) enum NotDeployed {
     Change(#[from] ChangeError),
 }
 
+/// What was done for a file before its deployment.
+#[derive(Default)]
+pub(super) struct Prepared {
+    /// Its release; `None` if it was not read.
+    release: Option<Result<Release, FileError>>,
+    /// A copy of its component.
+    staged: Option<StagedCopy>,
+}
+
+impl Prepared {
+    pub(super) fn new(release: Result<Release, FileError>, staged: Option<StagedCopy>) -> Self {
+        Self { release: Some(release), staged }
+    }
+}
+
+/// Returns true if a file has bytes that were not handled before, and no newer version serves.
+pub(super) fn is_new(serving: &Serving, found: &ComponentFile, look: &Look, release: &Release) -> bool {
+    let what = found.path.display().to_string();
+    let plugins = serving.catalog();
+    let plugin = plugins.get(&found.name);
+    plugin.is_none_or(|it| !it.is_handled(&what, release) && check_order(it, release, |it| look.is_gone(it)).is_ok())
+}
+
 /// Deploys a file of the plugin folder, unless it has bytes that were handled before or a newer version serves.
 ///
 /// # Errors
 /// If it cannot be deployed now.
-pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look) -> Result<(), NotDeployed> {
+pub(super) fn deploy_file(
+    build: &Build<'_>,
+    found: &ComponentFile,
+    look: &Look,
+    prepared: Prepared,
+) -> Result<(), NotDeployed> {
     let (config, was_logged) =
         build.change(async |_, deployer| (deployer.config().clone(), deployer.unreadable.is_logged(&found.path)));
-    let release = release_of_file(&config, found);
+    let Prepared { release, staged } = prepared;
+    let release = release.unwrap_or_else(|| release_of_file(&config, found));
     if !FileFingerprint::read(&found.name, &found.path).is_ok_and(|now| now == Some(found.fingerprint)) {
         // It was written while it was read. The next scan finds it again.
         return Ok(());
     }
-    let what = found.path.display().to_string();
-    let is_new = |release: &Release| {
-        let plugins = build.serving().catalog();
-        let plugin = plugins.get(&found.name);
-        plugin
-            .is_none_or(|it| !it.is_handled(&what, release) && check_order(it, release, |it| look.is_gone(it)).is_ok())
-    };
     let mut rehearsed = None;
     if let Ok(release) = &release
-        && is_new(release)
+        && is_new(build.serving(), found, look, release)
     {
         if was_logged {
             build.change(async |serving, deployer| deployer.check_change(serving, release).map(drop))?;
@@ -60,9 +84,12 @@ pub(super) fn deploy_file(build: &Build<'_>, found: &ComponentFile, look: &Look)
         }
         rehearsed = Some(release.clone());
     }
+    let staged = Mutex::new(staged);
     build.make(
         &async |serving, deployer| {
             if let Some(release) = &rehearsed {
+                let staged = staged.lock().unwrap_or_else(PoisonError::into_inner).take();
+                deployer.rehearsed.add_staged(&release.artifact, staged);
                 deployer.rehearse_deploy(serving, release).await;
             }
         },

@@ -6,10 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytesize::ByteSize;
-use plimsoll_runtime::nn::{
-    Backend, BackendName, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource, prove_rows,
-};
+use plimsoll_runtime::nn::{Backend, BackendName, Batches, LoadError, LoadedModel, ModelSource, prove_rows};
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
@@ -17,18 +14,11 @@ use super::file_store_error::FileStoreError;
 use super::manifest::ManifestError;
 use super::manifest_assets::ManifestAssets;
 use super::model_files::{ModelFiles, WeakFiles};
+use super::model_load::{HangingLoads, ModelLoad, check_memory};
 use super::read_ahead::ReadAhead;
 use super::release::Release;
-use crate::base::allocator::trim;
-use crate::base::process::{available_memory, resident_memory};
 use crate::config::{self, Config, ReadError};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
-
-/// A model of at most these bytes is always loaded on the CPU too, to compare the outputs.
-const MAX_COMPARED: u64 = 256 << 20;
-/// A larger one is, if it has at most this part of the available memory: the library may hold its weights twice while it
-/// arranges them.
-const SHARE_COMPARED: u64 = 4;
 
 /// A backend, and the semaphore that limits its concurrent runs.
 type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
@@ -44,6 +34,7 @@ pub struct FileStore {
     ahead: Arc<ReadAhead>,
     batches: BatchMetrics,
     memory: ModelMemory,
+    hanging: HangingLoads,
 }
 
 /// The files that were read.
@@ -65,45 +56,6 @@ struct KnownModel {
     is_checked: bool,
 }
 
-/// The resident memory of the process without what the allocator only keeps.
-fn settled_memory() -> Option<u64> {
-    trim();
-    resident_memory()
-}
-
-fn check_memory(model: &LoadedModel, wanted: &config::Model) -> Result<(), FileStoreError> {
-    let (Some(cap), Some(memory)) = (wanted.max_device_memory, model.memory()) else { return Ok(()) };
-    if memory.admitted <= cap.as_u64() {
-        return Ok(());
-    }
-    let (model, target) = (model.name().to_owned(), model.target().to_owned());
-    Err(FileStoreError::Memory { model, target, memory, cap })
-}
-
-/// The same model on the CPU, to compare its outputs. `None` if its copies of the weights would need too much memory.
-fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<dyn Model>>, LoadError> {
-    let external = source.external.iter().map(|(_, bytes)| bytes.len());
-    let bytes = source.bytes.len() + external.sum::<usize>();
-    let available = available_memory().unwrap_or(0);
-    let limit = (available / SHARE_COMPARED).max(MAX_COMPARED);
-    if bytes as u64 > limit {
-        tracing::warn!(
-            "model {}: it is not known whether the outputs on target `{}` are those on the CPU. The comparison needs the \
-             model in memory once more; it has {}, and at most {} are used for it, a quarter of the {} that are available. \
-             Compare the answers with a shadow chip, give the process more memory, or set `compare_with_cpu = false`, which \
-             also switches this warning off",
-            source.name,
-            source.device,
-            ByteSize::b(bytes as u64),
-            ByteSize::b(limit),
-            ByteSize::b(available)
-        );
-        return Ok(None);
-    }
-    let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
-    backend.load(&source).map(Some)
-}
-
 impl FileStore {
     /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
     pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
@@ -114,6 +66,7 @@ impl FileStore {
             ahead: Arc::default(),
             batches,
             memory,
+            hanging: HangingLoads::default(),
         }
     }
 
@@ -246,21 +199,17 @@ impl FileStore {
             options: wanted.options(),
         };
         tracing::info!("loading the model {name} …");
-        let file_bytes = files.size();
-        let before = settled_memory();
-        let loaded = backend.load(&source)?;
-        let model = LoadedModel::new(name.to_owned(), digest, loaded, Arc::clone(permits), batches, scheduling);
-        let model = model?.with_size_limit(&files.bytes).on(wanted.backend.as_str(), &wanted.device);
-        let grown = settled_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
-        let mut model = model.with_memory(LoadFigures { resident: grown, files: file_bytes });
-        check_memory(&model, wanted)?;
-        // Only now, so that the copy on the CPU is not measured.
-        if wanted.compare_with_cpu
-            && wanted.device != Device::Cpu
-            && let Some(cpu) = load_on_cpu(&**backend, source)?
-        {
-            model = model.compared_with(&*cpu)?;
-        }
+        let load = ModelLoad {
+            digest,
+            backend: Arc::clone(backend),
+            permits: Arc::clone(permits),
+            source,
+            file_bytes: files.size(),
+            batches,
+            scheduling,
+            wanted: wanted.clone(),
+        };
+        let model = load.load(&self.hanging)?;
         let model = Arc::new(model.with_health(wanted.health_rules(), self.batches.devices.for_model(name)));
         self.memory.follow(&model);
         let known = KnownModel {

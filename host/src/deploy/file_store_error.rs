@@ -51,17 +51,26 @@ pub(super) enum FileStoreError {
         memory.source.explained()
     )]
     Memory { model: String, target: String, memory: DeviceMemory, cap: ByteSize },
+    /// The device of the model does not answer.
+    #[error(
+        "load_deadline: the model `{model}` cannot be loaded on `{target}`: {reason}, so its device is taken to hang. Reset the \
+         device, or restart the server if the load keeps its thread; if loading takes so long, raise `load_deadline` of the \
+         model"
+    )]
+    Hangs { model: String, target: String, reason: String },
     /// The backend does not load, or does not load the model.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl FileStoreError {
-    /// Returns true if the host had no room to read a file, or a registry could not be asked. Then it may be tried again.
+    /// Returns true if the host had no room to read a file, a registry could not be asked, or a device does not answer. Then it may be tried again.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_temporary,
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
+            // The device may be back later.
+            Self::Hangs { .. } => true,
             Self::UnknownModel { .. }
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }

@@ -43,6 +43,8 @@ struct Peer {
     failing: Option<(Instant, String)>,
     is_left_out: bool,
     report: Option<FleetReport>,
+    /// A canary of the same version there that cannot be added to the one here.
+    differs: Option<String>,
 }
 
 /// Another server, as `GET /v1/fleet` shows it.
@@ -56,6 +58,8 @@ pub struct PeerView {
     pub answered_seconds_ago: Option<f64>,
     /// Why it does not answer.
     pub reason: Option<String>,
+    /// Its configuration differs: it has a canary of the same version that is decided separately.
+    pub differs: Option<String>,
 }
 
 impl Fleet {
@@ -74,6 +78,9 @@ impl Fleet {
         let known = state.peers.get_mut(peer)?;
         match reply {
             Ok(report) => {
+                if report.canaries.iter().all(|canary| canary.state.is_decided()) {
+                    known.differs = None;
+                }
                 known.report = Some(report);
                 known.answered = Some(Instant::now());
                 known.failing = None;
@@ -92,9 +99,11 @@ impl Fleet {
     /// What the other servers say about a canary. `runs` is the time since it began, `age` the time since its version came to
     /// this server, which may have been before a restart.
     pub(super) fn found(&self, subject: &CanarySubject, runs: Duration, age: Duration) -> PeersFound {
-        let state = self.lock();
+        let mut state = self.lock();
         let mut found = PeersFound::default();
-        for (name, peer) in &state.peers {
+        // A clock that was set back makes the version younger than its canary.
+        let age = age.max(runs).saturating_add(LATE);
+        for (name, peer) in &mut state.peers {
             let Some(report) = &peer.report else {
                 found.waits |= !peer.is_left_out;
                 continue;
@@ -106,12 +115,10 @@ impl Fleet {
             let since = peer.answered.map_or(Duration::ZERO, |answered| answered.elapsed());
             // What it said before the canary began is no answer.
             found.waits |= !peer.is_left_out && (peer.failing.is_some() || since >= runs);
-            for canary in report.canaries.iter().filter(|canary| canary.subject == *subject) {
-                let decided = canary.decided_seconds_ago.and_then(|ago| Duration::try_from_secs_f64(ago).ok());
-                // An older decision was about another deployment of the same version.
-                if decided.is_some_and(|ago| ago.saturating_add(since) > age.saturating_add(LATE)) {
-                    continue;
-                }
+            // What is older, for example the last reply of a server that has been down for hours, is about another deployment of
+            // the same version.
+            let counts = |canary: &&FleetCanary| canary.age().is_some_and(|ago| ago.saturating_add(since) <= age);
+            for canary in report.canaries.iter().filter(|canary| canary.subject == *subject).filter(counts) {
                 match canary.state {
                     FleetCanaryState::Running => found.waits |= !peer.is_left_out,
                     FleetCanaryState::Ready | FleetCanaryState::Promoted => {}
@@ -126,6 +133,12 @@ impl Fleet {
                 if canary.old.is_plausible() && canary.new.is_plausible() {
                     found.runs.push((canary.run.clone(), canary.old.clone(), canary.new.clone()));
                 }
+            }
+            let is_other = |canary: &&FleetCanary| !canary.state.is_decided() && canary.subject.differs_from(subject);
+            if report.canaries.iter().filter(is_other).any(|canary| counts(&canary)) && peer.differs.is_none() {
+                let differs = subject.separate();
+                tracing::warn!(peer = name, "{differs}");
+                peer.differs = Some(differs);
             }
         }
         found
@@ -163,6 +176,7 @@ impl Fleet {
             },
             answered_seconds_ago: peer.answered.map(|at| at.elapsed().as_secs_f64()),
             reason: peer.failing.as_ref().map(|(_, reason)| reason.clone()),
+            differs: peer.differs.clone(),
         };
         state.peers.iter().map(view).collect()
     }
@@ -190,7 +204,7 @@ mod tests {
     }
 
     fn canary(state: FleetCanaryState, decided_seconds_ago: Option<f64>) -> FleetCanary {
-        let counts = SentCounts { requests: 2, failures: 1, given_up: 0, marks: vec![(3, 2)] };
+        let counts = SentCounts { requests: 2, failures: 1, marks: vec![(3, 2)], ..SentCounts::default() };
         let reason = Some("worse".to_owned());
         let (old, new) = (counts.clone(), counts);
         FleetCanary { run: "r".into(), subject: subject(), state, reason, decided_seconds_ago, old, new }
@@ -202,7 +216,7 @@ mod tests {
         let report = |server: &str, canaries| Ok(FleetReport { server: server.into(), canaries });
         fleet.answered("http://a", report("a", canaries));
         fleet.answered("http://b", report("b", Vec::new()));
-        fleet.found(&subject(), LONG, age)
+        fleet.found(&subject(), age, age)
     }
 
     #[test]
@@ -222,7 +236,8 @@ mod tests {
     #[test]
     fn a_decision_counts_only_for_its_deployment() {
         let age = Duration::from_secs(100);
-        for (ago, counts) in [(5.0, true), (155.0, true), (165.0, false), (1e15, false)] {
+        for (ago, counts) in [(5.0, true), (155.0, true), (165.0, false), (1e15, false), (1e300, false), (-1.0, false)]
+        {
             let found = found(vec![canary(FleetCanaryState::RolledBack, Some(ago))], age);
             assert_eq!((found.rolled_back.is_some(), found.runs.len()), (counts, usize::from(counts)), "{ago}");
         }
@@ -258,5 +273,16 @@ mod tests {
         }
         assert!(!fleet.found(&subject(), LONG, LONG).waits);
         assert!(fleet.found(&subject(), Duration::ZERO, LONG).waits);
+    }
+
+    #[test]
+    fn the_last_reply_of_a_server_that_is_down_counts_for_no_later_deployment() {
+        let fleet = fleet(LONG);
+        let canaries = vec![canary(FleetCanaryState::Ready, None)];
+        fleet.answered("http://a", Ok(FleetReport { server: "a".into(), canaries }));
+        let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(200)) else { return };
+        fleet.lock().peers.get_mut("http://a").expect("known").answered = Some(long_ago);
+        let counted = |age| fleet.found(&subject(), Duration::ZERO, Duration::from_secs(age)).runs.len();
+        assert_eq!((counted(150), counted(100)), (1, 0));
     }
 }

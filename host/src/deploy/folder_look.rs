@@ -49,6 +49,44 @@ pub struct SeenFolders {
     pub ids: KnownFolders,
     /// The component files of the last look of this process.
     pub files: BTreeMap<PathBuf, BTreeSet<PathBuf>>,
+    /// What several looks share; `None` if each look reads everything again.
+    pub reads: Option<Reads>,
+}
+
+/// What was read of folders and files.
+#[derive(Debug, Clone, Default)]
+pub struct Reads {
+    /// The files of folders, with the folders that they are of.
+    lists: BTreeMap<PathBuf, (FolderId, Vec<PathBuf>)>,
+    /// The files of plugins, by plugin and path.
+    files: BTreeMap<(String, PathBuf), Option<FileFingerprint>>,
+}
+
+impl SeenFolders {
+    /// The files of the folder, which is the one with this id.
+    fn list(&mut self, folder: &Path, id: FolderId) -> io::Result<Vec<PathBuf>> {
+        let Some(reads) = &mut self.reads else { return list_folder(folder) };
+        match reads.lists.get(folder) {
+            Some((known, list)) if *known == id => return Ok(list.clone()),
+            // It was replaced, and so were its files.
+            Some(_) => *reads = Reads::default(),
+            None => {}
+        }
+        let list = list_folder(folder)?;
+        reads.lists.insert(folder.to_owned(), (id, list.clone()));
+        Ok(list)
+    }
+
+    fn fingerprint(&mut self, name: &str, path: &Path) -> io::Result<Option<FileFingerprint>> {
+        let Some(reads) = &mut self.reads else { return FileFingerprint::read(name, path) };
+        let key = (name.to_owned(), path.to_owned());
+        if let Some(known) = reads.files.get(&key) {
+            return Ok(*known);
+        }
+        let read = FileFingerprint::read(name, path)?;
+        reads.files.insert(key, read);
+        Ok(read)
+    }
 }
 
 /// What one look found.
@@ -72,7 +110,7 @@ impl Look {
             // Relative paths cannot be resolved, because the working directory is gone.
             look.unseen = known.iter().map(|path| (path.clone(), error.to_string())).collect();
         }
-        look.files.sort_by(|a, b| (&a.name, order(a)).cmp(&(&b.name, order(b))));
+        look.files.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| order(a).cmp(&order(b))));
         look
     }
 
@@ -112,7 +150,7 @@ impl Look {
             let path = absolute(config.resolve(file))?;
             let Some(folder) = path.parent() else { continue };
             let id = folder_id(folder);
-            self.add(name, None, &path);
+            self.add(name, None, &path, folders);
             if self.files.last().is_some_and(|found| found.path == path) {
                 folders.ids.extend(id.ok().map(|id| (folder.to_owned(), id)));
                 continue;
@@ -145,8 +183,8 @@ impl Look {
             id => id?,
         };
         let mut found = Self::default();
-        for path in list_folder(folder)? {
-            found.add_file(config, path);
+        for path in folders.list(folder, id)? {
+            found.add_file(config, path, folders);
         }
         // It was unmounted or replaced meanwhile: files of the list that are missing by now were not removed.
         if folder_id(folder)? != id {
@@ -176,7 +214,7 @@ impl Look {
     }
 
     /// Adds a file of the plugin folder, if it is a component.
-    fn add_file(&mut self, config: &Config, path: PathBuf) {
+    fn add_file(&mut self, config: &Config, path: PathBuf, folders: &mut SeenFolders) {
         let name = path.file_name().unwrap_or_default();
         if let Some(reason) = mistaken_encoding(name) {
             self.unseen.insert(path, reason);
@@ -189,12 +227,12 @@ impl Look {
                 self.unseen.insert(path, error.to_string());
             }
         } else if declared(config, name).is_none() {
-            self.add(name, version, &path);
+            self.add(name, version, &path, folders);
         }
     }
 
-    fn add(&mut self, name: &str, version: Option<&str>, path: &Path) {
-        match FileFingerprint::read(name, path) {
+    fn add(&mut self, name: &str, version: Option<&str>, path: &Path, folders: &mut SeenFolders) {
+        match folders.fingerprint(name, path) {
             Ok(Some(fingerprint)) => {
                 let (name, version) = (name.to_owned(), version.map(str::to_owned));
                 self.present.insert(path.to_owned());

@@ -2,7 +2,7 @@
 //! versions. Without this, memory, metrics and journal would grow with every deployment.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, absolute};
 use std::sync::Arc;
 
 use plimsoll_runtime::kind::StageName;
@@ -11,10 +11,11 @@ use super::catalog::{Catalog, CatalogEntry};
 use super::deployer::Deployer;
 use super::folder_look::Look;
 use super::journal_state::HandledFile;
-use super::needed::users;
+use super::needed::{declared, users};
 use super::release::{Release, ReleaseSource};
 use super::served_pipeline::ServedPipeline;
 use super::serving::{Route, Serving};
+use crate::config::Config;
 use crate::records::memory::series::StageSeries;
 
 /// Maximum number of plugins that were rejected over HTTP and have no other version. The latest stay.
@@ -47,8 +48,8 @@ impl Deployer {
         }
     }
 
-    /// Retires the plugins whose files are gone. A plugin that a pipeline still needs continues to serve, with a note. A
-    /// file that was moved is not gone.
+    /// Retires the plugins whose files are gone, or are not those of the configuration any more. A plugin that a pipeline
+    /// still needs continues to serve, with a note. A file that was moved is not gone.
     pub(super) fn note_missing_files(&mut self, serving: &Serving, look: &Look) {
         let mut gone = Vec::new();
         for (name, plugin) in serving.catalog().iter_mut() {
@@ -66,16 +67,15 @@ impl Deployer {
                     let source = ReleaseSource::File(what.into());
                     plugin.serving = Some(Arc::new(Release { source, ..(**release).clone() }));
                 }
-                None if plugin.note.is_none() => gone.push((name.clone(), path.clone())),
+                None if plugin.note.is_none() => gone.push((name.clone(), missing(&self.config, name, plugin, path))),
                 None => {}
             }
         }
-        for (name, path) in gone {
+        for (name, what) in gone {
             match users(&self.config, &self.unloaded, &name).as_slice() {
                 users @ [_, ..] => {
                     let note = format!(
-                        "its file {} is gone; the plugin continues to serve because pipeline `{}` needs it",
-                        path.display(),
+                        "{what}; the plugin continues to serve because pipeline `{}` needs it",
                         users.join("`, `")
                     );
                     tracing::warn!(plugin = name, "{note}");
@@ -103,9 +103,9 @@ impl Deployer {
                 let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
                 [Some(&route.stable), canary].into_iter().flatten().any(|pipeline| pipeline.select(chip).is_some())
             };
-            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
+            served.unloaded.contains_key(pipeline) || served.routes.get(pipeline).is_some_and(has_chip)
         };
-        let is_pipeline = |name: &str| served.unloaded.contains(name) || served.routes.contains_key(name);
+        let is_pipeline = |name: &str| served.unloaded.contains_key(name) || served.routes.contains_key(name);
         serving.records.statistics.retain(is_pipeline);
         let has_stage = |pipeline: &str, stage: &StageName| {
             let of = |route: &Route| {
@@ -113,7 +113,7 @@ impl Deployer {
                 let mut pipelines = [Some(&route.stable), canary].into_iter().flatten();
                 pipelines.any(|pipeline| pipeline.stages().any(|(_, it)| it.name == *stage))
             };
-            served.unloaded.contains(pipeline) || served.routes.get(pipeline).is_some_and(of)
+            served.unloaded.contains_key(pipeline) || served.routes.get(pipeline).is_some_and(of)
         };
         let is_known = |pipeline: &str, series: &StageSeries| {
             let it = &series.plugin;
@@ -123,8 +123,8 @@ impl Deployer {
         serving.records.shadows.retain(|pair| {
             let is_of = |pipeline: &ServedPipeline| {
                 pipeline.version == pair.version
-                    && pipeline.chips.contains_key(&pair.chip)
-                    && pipeline.shadow.as_ref().is_some_and(|shadow| shadow.chip == pair.shadow)
+                    && pipeline.select(&pair.chip).is_some()
+                    && pipeline.shadow_of(&pair.stage).is_some_and(|shadow| shadow.chip == pair.shadow)
             };
             served.routes.get(&pair.pipeline).is_some_and(|route| {
                 let canary = route.canary.as_ref().map(|canary| &canary.pipeline);
@@ -133,6 +133,30 @@ impl Deployer {
         });
         serving.records.metrics.batches().retain(|model| self.config.models.contains_key(model));
     }
+}
+
+/// Why a look does not find the file of the version that serves. It may be there, and the configuration names another one.
+fn missing(config: &Config, name: &str, plugin: &CatalogEntry, path: &Path) -> String {
+    let is_at = |other: &Path| absolute(other).is_ok_and(|other| other == path);
+    let shown = path.display();
+    match declared(config, name) {
+        Some(named) if !is_at(&config.resolve(named)) => {
+            let named = named.display().to_string();
+            let is_rolled_back = plugin.handled.get(&named).is_some_and(|handled| plugin.is_withdrawn(&handled.digest));
+            let why = if is_rolled_back { ", whose version was rolled back" } else { "" };
+            format!("its version comes from {shown}, and the configuration names {named}{why}")
+        }
+        None if !path.parent().is_some_and(|folder| is_at_folder(config, folder)) => {
+            format!(
+                "its version comes from {shown}, which is not in the plugin folder, and the configuration names no file"
+            )
+        }
+        _ => format!("its file {shown} is gone"),
+    }
+}
+
+fn is_at_folder(config: &Config, folder: &Path) -> bool {
+    absolute(config.plugin_dir()).is_ok_and(|plugins| plugins == folder)
 }
 
 /// Limits the plugins that have only versions that were rejected over HTTP.

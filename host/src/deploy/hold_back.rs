@@ -25,7 +25,7 @@ impl Deployer {
     /// If the host has no room to build the pipelines now.
     pub(super) async fn hold_back(
         &mut self,
-        config: &Config,
+        config: &Arc<Config>,
         choices: &mut BTreeMap<String, Choice>,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Option<Pipelines>, BuildError> {

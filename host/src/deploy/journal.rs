@@ -1,30 +1,35 @@
 //! The state that is kept across restarts: which version of each plugin serves, which versions served before, and which
 //! files were already handled. Copies of the components are stored next to the journal, named by their digests.
 //!
-//! The journal file is replaced by an atomic rename, after the component that it names is on disk. If the process is
-//! killed, the file has the state from before or after a change, never a partial one.
+//! A change is appended to the journal file ([`super::journal_log`]), after the component that it names is on disk. Now and
+//! then, and first in each process, the file is replaced by one with the whole state, by an atomic rename. If the process
+//! is killed, the file has the state from before or after a change, never a partial one.
 //!
 //! A folder that cannot be written to is still read. Then changes are not durable: [`Journal::problem`] has the reason
 //! until a later write succeeds.
 
-use std::collections::BTreeSet;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 use plimsoll_runtime::identity::digest;
 
-use super::durable_file::{DRAFT, sync_folder, write_durably};
+use super::durable_file::{DRAFT, sync_folder};
 use super::folder_lock::FolderLock;
 pub use super::journal_error::JournalError;
+use super::journal_file::{JournalFile, MAX_JOURNAL};
+use super::journal_log::JournalLog;
 use super::journal_state::JournalState;
 use super::staged_copy::remove_staged;
 use crate::base::files::read_regular;
 use crate::config::admin::TOKEN_FILE;
 
 mod copies;
+mod wanted;
+
+use wanted::{Wanted, digests};
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]
@@ -37,26 +42,17 @@ pub struct Journal {
     problem: Mutex<Option<String>>,
     /// The copies of components that stay, whatever state is being written.
     wanted: Mutex<Wanted>,
+    /// Notified when a copy was removed.
+    is_removed: Condvar,
     /// True if a copy of a component was moved to its place, and its new name may not be on disk yet.
     has_moved: AtomicBool,
     /// True once this process has written a journal.
     has_begun: AtomicBool,
-    /// Held while the journal is being written.
-    writing: Mutex<()>,
-}
-
-/// The copies of components that stay, by their digests.
-#[derive(Debug, Default)]
-struct Wanted {
-    /// Those that the latest state names, which may not be written yet.
-    named: BTreeSet<String>,
-    /// Those that were kept after that state was made.
-    kept: BTreeSet<String>,
+    /// The journal file, once this process has written it. Locked while it is being written.
+    file: Mutex<Option<JournalFile>>,
 }
 
 const JOURNAL: &str = "plugins.json";
-/// The most bytes of it. A version takes some hundred bytes and its manifest.
-const MAX_JOURNAL: u64 = 64 << 20;
 /// The folder of the copies of components, in the data folder.
 const COMPONENTS: &str = "components";
 /// The extension of the copies.
@@ -74,10 +70,11 @@ impl Journal {
             lock: FolderLock::new(folder, COMPONENTS),
             read: OnceLock::new(),
             problem: Mutex::default(),
-            wanted: Mutex::default(),
+            wanted: Mutex::new(Wanted::new()),
+            is_removed: Condvar::new(),
             has_moved: AtomicBool::new(false),
             has_begun: AtomicBool::new(false),
-            writing: Mutex::default(),
+            file: Mutex::default(),
         };
         match this.lock.take(|| Ok(())) {
             Ok(()) => {}
@@ -103,8 +100,19 @@ impl Journal {
             Err(error) => return Err(JournalError::Unreadable { path, error }),
         };
         let _ = self.read.set(bytes.as_deref().map(digest));
-        let state = bytes.map_or_else(|| Ok(JournalState::default()), |bytes| JournalState::parse(&bytes));
-        state.map_err(|error| JournalError::Invalid { path, error })
+        let Some(bytes) = bytes else { return Ok(JournalState::default()) };
+        match JournalLog::parse(&bytes) {
+            Ok(JournalLog { state, dropped: 0 }) => Ok(state),
+            Ok(JournalLog { state, dropped }) => {
+                tracing::warn!(
+                    "{}: the last change is not complete and is dropped ({dropped} bytes). The process or the machine stopped \
+                     while it was being written, so no reply has said that it is durable",
+                    path.display()
+                );
+                Ok(state)
+            }
+            Err(error) => Err(JournalError::Invalid { path, error }),
+        }
     }
 
     /// The content of the journal; `None` if there certainly is none.
@@ -146,45 +154,28 @@ impl Journal {
         &self.folder
     }
 
-    /// Announces a state that will be written. The components that it names stay, also if an earlier state is written
-    /// meanwhile.
-    pub(super) fn announce(&self, state: &JournalState) {
-        *self.wanted() = Wanted { named: digests(state), kept: BTreeSet::new() };
-    }
-
-    /// Announces the state `ahead`, which will be written before the change from `now` to it. The change may fail, so the
-    /// components that either names stay.
-    pub(super) fn announce_ahead(&self, now: &JournalState, ahead: &JournalState) {
-        *self.wanted() = Wanted { named: digests(now), kept: digests(ahead) };
-    }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Replaces the state, and removes the components that neither it nor the announced state names. A failure is logged
+    /// Writes the state, and removes the components that neither it nor the announced state names. A failure is logged
     /// once, until a state can be written again.
     ///
     /// # Errors
     /// If the state cannot be written.
     pub fn write(&self, state: &JournalState) -> Result<(), JournalError> {
         let written = self.lock_again().and_then(|()| {
-            let text = state.to_text().map_err(io::Error::other)?;
-            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             // The components must be found under their names before a state names them.
             if self.has_moved.swap(false, SeqCst) {
                 sync_folder(&self.component("")).inspect_err(|_| self.has_moved.store(true, SeqCst))?;
             }
-            write_durably(&self.folder.join(JOURNAL), &text)?;
-            self.has_begun.store(true, SeqCst);
-            Ok(())
+            self.write_file(&mut file, state)
         });
         match written {
             Ok(()) => {
                 if self.set_problem(None).is_some() {
                     tracing::info!("the journal of deployments is written again; a restart forgets nothing");
                 }
-                self.remove_unnamed(state);
+                if std::mem::take(&mut self.wanted().has_unwanted) {
+                    self.remove_unnamed(state);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -195,6 +186,30 @@ impl Journal {
                 Err(error)
             }
         }
+    }
+
+    /// Appends the change to a state, or writes the file anew.
+    fn write_file(&self, file: &mut Option<JournalFile>, state: &JournalState) -> io::Result<()> {
+        let path = self.folder.join(JOURNAL);
+        if let Some(open) = file
+            && open.append(&path, state)?
+        {
+            if open.is_long() {
+                match JournalFile::create(&path, state) {
+                    Ok(new) => *open = new,
+                    // The change is on disk, so this has time.
+                    Err(error) => {
+                        tracing::warn!("{} grows, because it cannot be written anew: {error}", path.display());
+                        open.postpone();
+                    }
+                }
+            }
+            return Ok(());
+        }
+        *file = None;
+        *file = Some(JournalFile::create(&path, state)?);
+        self.has_begun.store(true, SeqCst);
+        Ok(())
     }
 
     fn not_written(&self, error: io::Error) -> JournalError {
@@ -222,27 +237,6 @@ impl Journal {
         })
     }
 
-    /// Removes the components that a state does not name. A component that cannot be removed only wastes disk space.
-    fn remove_unnamed(&self, state: &JournalState) {
-        let named = digests(state);
-        for file in fs::read_dir(self.folder.join(COMPONENTS)).into_iter().flatten().flatten() {
-            let (path, name) = (file.path(), file.file_name());
-            let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
-            let wanted = self.wanted();
-            let is_wanted = [&named, &wanted.named, &wanted.kept].iter().any(|digests| digests.contains(&*digest));
-            // A draft is the copy that is being written now.
-            let (is_copy, is_draft) = (has_extension(&path, WASM), has_extension(&path, DRAFT));
-            let is_ours = (is_copy || is_draft) && starts_with_digest(&digest);
-            if !is_ours || (is_wanted && is_copy) || (is_draft && wanted.kept.contains(&*digest)) {
-                continue;
-            }
-            // The lock is held, so that no change begins to use the copy meanwhile.
-            if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!("cannot remove {}: {error}", path.display());
-            }
-        }
-    }
-
     fn component(&self, digest: &str) -> PathBuf {
         self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
     }
@@ -255,11 +249,4 @@ fn starts_with_digest(name: &str) -> bool {
 
 fn has_extension(path: &Path, expected: &str) -> bool {
     path.extension().is_some_and(|extension| extension == expected)
-}
-
-/// The digests of the components that a state names and that have copies.
-fn digests(state: &JournalState) -> BTreeSet<String> {
-    let plugins = state.plugins.values();
-    let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
-    entries.filter(|entry| !entry.is_bundled()).map(|entry| entry.digest.clone()).collect()
 }

@@ -37,6 +37,14 @@ pub enum InvalidState {
     /// The digest in it is another one.
     #[error("it was changed or damaged: its content does not have the digest in it (`{DIGEST_KEY}`)")]
     Damaged,
+    /// A line does not have the digest at its beginning.
+    #[error(
+        "it was changed or damaged: line {number} does not have the digest at its beginning, or a line before it is gone"
+    )]
+    DamagedLine {
+        /// The number of the line, from 1.
+        number: usize,
+    },
     /// It is not JSON, or has other keys and values.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -58,30 +66,48 @@ impl JournalState {
     /// # Errors
     /// If it is not a journal, has a later format, or is damaged.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidState> {
+        Self::parse_with_digest(text).map(|(state, _)| state)
+    }
+
+    /// As [`Self::parse`], with the digest in the file, which is correct.
+    pub(super) fn parse_with_digest(text: &[u8]) -> Result<(Self, Option<String>), InvalidState> {
+        let mut digest = None;
         let mut file: Value = serde_json::from_slice(text)?;
         if let Some(keys) = file.as_object_mut() {
             if let Some(found) = keys.get(FORMAT_KEY).filter(|found| **found != FORMAT) {
                 return Err(InvalidState::Format { found: found.clone() });
             }
-            if let Some(expected) = keys.remove(DIGEST_KEY)
-                && expected != digest_of(&file)?
-            {
-                return Err(InvalidState::Damaged);
+            if let Some(expected) = keys.remove(DIGEST_KEY) {
+                digest = Some(digest_of(&file)?);
+                if expected.as_str() != digest.as_deref() {
+                    return Err(InvalidState::Damaged);
+                }
             }
         }
         // From the text, because its errors have a line.
-        Ok(serde_json::from_slice(text)?)
+        Ok((serde_json::from_slice(text)?, digest))
     }
 
-    /// The content of the file.
+    /// The content of a file with this state, which is one line. Earlier versions of this program read it, too.
     ///
     /// # Errors
     /// If a path is not UTF-8.
     pub fn to_text(&self) -> Result<Vec<u8>, serde_json::Error> {
+        self.to_text_with_digest().map(|(text, _)| text)
+    }
+
+    /// As [`Self::to_text`], with the digest in it.
+    ///
+    /// # Errors
+    /// If a path is not UTF-8.
+    pub fn to_text_with_digest(&self) -> Result<(Vec<u8>, String), serde_json::Error> {
         let mut file = serde_json::to_value(self)?;
         file[FORMAT_KEY] = FORMAT.into();
-        file[DIGEST_KEY] = digest_of(&file)?.into();
-        serde_json::to_vec_pretty(&file)
+        let digest = digest_of(&file)?;
+        file[DIGEST_KEY] = digest.clone().into();
+        let mut text = serde_json::to_vec(&file)?;
+        text.push(b'\n');
+        Ok((text, digest))
     }
 }
 
@@ -188,7 +214,8 @@ mod tests {
                     assert_eq!(read, state, "{}", String::from_utf8_lossy(&damaged));
                 }
             }
-            assert!(JournalState::parse(&text[..at]).is_err(), "cut off after {at} bytes");
+            // Without the end of the line it is complete, too.
+            assert!(JournalState::parse(&text[..at]).is_err() || at + 1 == text.len(), "cut off after {at} bytes");
         }
     }
 

@@ -6,10 +6,11 @@
 //! ends. A rejected release leaves the running version in place.
 //!
 //! - [`deployments`]: the served state, and the lock for changes. [`serving`], [`served_pipeline`]: its content.
-//!   [`shadow`]: the chip that also computes a share of the requests.
+//!   [`shadow`]: the chips that also compute a share of the requests.
 //!   [`views`]: plugins as the administration routes show them.
 //! - [`release`], [`manifest`]: a version of a plugin, and its author's settings. [`catalog`]: all versions of every
 //!   plugin. [`journal`], [`journal_state`]: the state that is kept across restarts.
+//!   [`journal_log`]: the lines of its file; `journal_file`: appends to it.
 //!   `journal_writer`: writes it beside the changes; [`journal_error`]: why that is not possible.
 //!   `folder_lock`: only one process uses it. `staged_copy`: a copy that is written before a change; `durable_file`: files
 //!   that survive a crash.
@@ -24,10 +25,12 @@
 //!   components that it names, before the change; `pull_again`: asks registries again that could not be asked. [`release_selection`]: selects the release that serves if there are several; `hold_back`: puts it on canary first. [`version_order`], [`newest_file`],
 //!   `newest_release`: which of several files is the newest.
 //! - [`folder_look`], [`plugin_folder`]: the plugin folder and its changes. [`scan`], [`watch`]: one scan, and when.
-//!   `file_deployment`, `file_order`: what a new file does, and when it may replace the version that serves.
+//!   `many_files`: deploys the files of a scan. `file_deployment`, `file_order`: what a new file does, and when it may
+//!   replace the version that serves.
 //!   [`unreadable`]: the files and folders that cannot be read. [`durability`], [`lost_copies`]: whether a restart
 //!   remembers a change. [`forget`]: forgets what no longer exists.
 //! - [`pipeline_builder`], [`pipeline_build`], `step_build`, `stages`, [`build_state`]: build pipelines from the configuration.
+//!   `built_pipelines`, `known_stages`: what they need not build again.
 //!   [`file_store`]: the files that it names; `model_files`: those of a model; `manifest_assets`: those of a manifest;
 //!   `read_ahead`: reads them before a change; `file_store_error`: why one cannot be used.
 //!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
@@ -35,8 +38,10 @@
 pub mod build_error;
 pub mod build_progress;
 pub mod build_state;
+mod built_pipelines;
 pub mod canary;
 pub mod canary_decision;
+mod canary_events;
 mod canary_evidence;
 mod canary_peers;
 pub mod canary_progress;
@@ -62,12 +67,17 @@ pub mod forget;
 mod hold_back;
 pub mod journal;
 pub mod journal_error;
+mod journal_file;
+pub mod journal_log;
 pub mod journal_state;
 pub mod journal_writer;
+mod known_stages;
 pub mod lost_copies;
 pub mod manifest;
 mod manifest_assets;
+mod many_files;
 mod model_files;
+mod model_load;
 pub mod model_repository;
 pub mod needed;
 pub mod newest_file;

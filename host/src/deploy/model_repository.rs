@@ -23,7 +23,10 @@ impl Deployer {
         if self.unloaded.contains_key(name) {
             return Ok(());
         }
-        let pipeline = self.config.pipelines.remove(name).ok_or_else(|| self.unknown(name))?;
+        if !self.config.pipelines.contains_key(name) {
+            return Err(self.unknown(name));
+        }
+        let pipeline = Arc::make_mut(&mut self.config).pipelines.remove(name).ok_or_else(|| self.unknown(name))?;
         self.unloaded.insert(name.to_owned(), pipeline);
         if let Err(reason) = self.rebuild(serving).await {
             self.restore(name);
@@ -39,7 +42,7 @@ impl Deployer {
     /// As [`Deployer::load`].
     pub fn make_load(build: &Build<'_>, name: &str, by: &str) -> Result<(), ChangeError> {
         let config = build.change(async |_, deployer| {
-            let mut config = deployer.config.clone();
+            let mut config = Config::clone(&deployer.config);
             let unloaded = deployer.unloaded.get_key_value(name);
             config.pipelines.extend(unloaded.map(|(name, pipeline)| (name.clone(), pipeline.clone())));
             config.pipelines.contains_key(name).then_some(config)
@@ -68,7 +71,7 @@ impl Deployer {
         self.restore(name);
         if let Err(reason) = self.rebuild(serving).await {
             self.builder = before;
-            if was_unloaded && let Some(pipeline) = self.config.pipelines.remove(name) {
+            if was_unloaded && let Some(pipeline) = Arc::make_mut(&mut self.config).pipelines.remove(name) {
                 self.unloaded.insert(name.to_owned(), pipeline);
             }
             tracing::warn!(target: "plimsoll::audit", by, action = "load", pipeline = name, result = "refused", "{reason}");
@@ -80,13 +83,19 @@ impl Deployer {
 
     pub(super) fn restore(&mut self, name: &str) {
         if let Some((name, pipeline)) = self.unloaded.remove_entry(name) {
-            self.config.pipelines.insert(name, pipeline);
+            Arc::make_mut(&mut self.config).pipelines.insert(name, pipeline);
         }
     }
 
     /// Removes the unloaded pipelines from a new configuration.
     pub(super) fn take_unloaded(&self, config: &mut Config) -> BTreeMap<String, config::Pipeline> {
         self.unloaded.keys().filter_map(|name| config.pipelines.remove_entry(name)).collect()
+    }
+
+    /// The unloaded pipelines, with the names of their parts that are models.
+    pub(super) fn unloaded_models(&self) -> BTreeMap<String, Vec<String>> {
+        let parts = |pipeline: &config::Pipeline| pipeline.models().into_iter().map(str::to_owned).collect();
+        self.unloaded.iter().map(|(name, pipeline)| (name.clone(), parts(pipeline))).collect()
     }
 
     async fn rebuild(&mut self, serving: &Serving) -> Result<(), BuildError> {

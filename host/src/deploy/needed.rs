@@ -9,14 +9,25 @@ use crate::config::{self, Config};
 pub fn needed(config: &Config) -> BTreeMap<&str, Vec<String>> {
     let mut needed: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (name, pipeline) in &config.pipelines {
-        for (_, stage) in pipeline.stages() {
-            let users = needed.entry(&stage.plugin).or_default();
-            if !users.contains(name) {
+        for plugin in pipeline.plugins() {
+            let users = needed.entry(plugin).or_default();
+            if users.last() != Some(name) {
                 users.push(name.clone());
             }
         }
     }
     needed
+}
+
+/// Returns true if a pipeline of the configuration uses a plugin.
+pub fn is_needed(config: &Config, plugin: &str) -> bool {
+    config.pipelines.values().any(|pipeline| pipeline.uses(plugin))
+}
+
+/// The pipelines of the configuration that use a plugin.
+pub fn users_of(config: &Config, plugin: &str) -> Vec<String> {
+    let users = config.pipelines.iter().filter(|(_, pipeline)| pipeline.uses(plugin));
+    users.map(|(name, _)| name.clone()).collect()
 }
 
 /// The pipelines that use a plugin, also those that are unloaded: they must find it when they are loaded again.

@@ -1,7 +1,7 @@
 //! Builds one pipeline of the configuration: its chips, and the environment and limits of its stages.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use plimsoll_runtime::kind::{StageKind, StageName};
 use plimsoll_runtime::nn::{LoadedModel, Signature};
@@ -85,7 +85,7 @@ impl PipelineBuild<'_> {
             pipeline: stages,
             sample,
             canary: pipeline.canary.clone(),
-            shadow: pipeline.shadow.as_ref().map(Shadow::new),
+            shadows: Shadow::all(pipeline),
             max_concurrency: pipeline.max_concurrency,
             max_queue: pipeline.max_queue,
             recorder,
@@ -147,7 +147,7 @@ impl PipelineBuild<'_> {
         let environment = self.environment(release, stage, model, declared, &at, &rejected)?;
         let limits = self.limits(release, stage);
         let is_same = |known: &Arc<StageCore>| known.matches(identity, &name, &limits, &environment);
-        if let Some(known) = self.state.stages.iter().filter_map(Weak::upgrade).find(is_same) {
+        if let Some(known) = self.state.stages.find(&identity.digest, is_same) {
             return Ok(known);
         }
         let ready = self.state.preparer.stage(&release.artifact, name.clone(), limits, environment).await;
@@ -162,7 +162,7 @@ impl PipelineBuild<'_> {
                 _ => rejected("max_memory", reason),
             }
         })?;
-        self.state.stages.push(Arc::downgrade(&ready));
+        self.state.stages.add(&ready);
         self.held.push(Arc::clone(&ready));
         Ok(ready)
     }

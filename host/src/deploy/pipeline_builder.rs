@@ -40,7 +40,7 @@ impl PipelineBuilder {
     }
 
     /// The preparer, to check plugins that no pipeline uses yet.
-    pub fn preparer(&self) -> &Preparer {
+    pub fn preparer(&self) -> &Arc<Preparer> {
         &self.state.preparer
     }
 
@@ -49,15 +49,16 @@ impl PipelineBuilder {
         &self.state.progress
     }
 
-    /// Builds every pipeline of the configuration with the selected releases. New stages are added to `held`, which
-    /// keeps them alive, so that a repeated build can reuse them.
+    /// Builds every pipeline of the configuration with the selected releases, except those that the last build made of the
+    /// same configuration, files and releases. New stages are added to `held`, which keeps them alive, so that a repeated
+    /// build can reuse them.
     ///
     /// # Errors
     /// If a pipeline or a model cannot be built. The error names all models that cannot be built, otherwise the first
     /// pipeline.
     pub async fn build(
         &mut self,
-        config: &Config,
+        config: &Arc<Config>,
         selection: &Selection,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
@@ -72,10 +73,20 @@ impl PipelineBuilder {
             return Err(BuildError::new(key, format!("{reason}{others}")).temporary(is_temporary));
         }
         self.state.retain(config);
+        let generation = self.state.files.generation();
+        self.state.built.begin(config, generation);
         let mut pipelines = BTreeMap::new();
         for (name, pipeline) in &config.pipelines {
-            let build = PipelineBuild { state: &mut self.state, config, selection, held, pipeline: name };
-            pipelines.insert(name.clone(), Arc::new(build.run(pipeline).await?));
+            let built = match self.state.built.find(name, pipeline, selection) {
+                Some(built) => built,
+                None => {
+                    let build = PipelineBuild { state: &mut self.state, config, selection, held, pipeline: name };
+                    let built = Arc::new(build.run(pipeline).await?);
+                    self.state.built.insert(name, pipeline, selection, &built);
+                    built
+                }
+            };
+            pipelines.insert(name.clone(), built);
         }
         Ok(pipelines)
     }

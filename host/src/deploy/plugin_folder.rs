@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use plimsoll_runtime::component::artifact::is_truncated;
 
 use super::file_fingerprint::FileFingerprint;
-use super::folder_look::{ComponentFile, KnownFolders, Look, SeenFolders};
+use super::folder_look::{ComponentFile, KnownFolders, Look, Reads, SeenFolders};
 use crate::base::file_access::within_time;
 use crate::base::files::open_regular;
 use crate::config::Config;
@@ -83,6 +83,16 @@ impl PluginFolder {
     /// Returns true for a file that has changed for so long that nothing waits for it. It must not be read.
     pub fn is_changing(&self, path: &Path) -> bool {
         self.changing.contains(path)
+    }
+
+    /// Makes the looks until [`Self::end_reads`] read each file once.
+    pub fn begin_reads(&mut self) {
+        self.folders.reads = Some(Reads::default());
+    }
+
+    /// Makes each look read everything again.
+    pub fn end_reads(&mut self) {
+        self.folders.reads = None;
     }
 
     /// Looks at the folder and at the files that the configuration names. `known` are the files of earlier looks.

@@ -8,8 +8,7 @@ use plimsoll_runtime::stage::StageCore;
 
 use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer};
-use super::lost_copies::LostCopies;
-use super::needed::needed;
+use super::needed::{is_needed, needed, users_of};
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::Pulled;
@@ -41,7 +40,7 @@ impl Deployer {
             staging: self.journal.clone(),
             folder: self.folder.clone(),
             unreadable: Unreadable::default(),
-            lost_copies: LostCopies::default(),
+            lost_copies: Arc::default(),
             resuming: BTreeMap::new(),
             unloaded: self.unloaded.clone(),
             rehearsed: before,
@@ -100,7 +99,7 @@ impl Deployer {
     ) {
         self.rehearsed.pulled = pulled;
         self.builder.invalidate_files(ahead);
-        let (config, _) = self.continued_config(config);
+        let config = Arc::new(self.continued_config(config).0);
         let mut catalog = self.known_releases(serving);
         if self.select(&config, &mut catalog).await.is_err() {
             return;
@@ -126,7 +125,7 @@ impl Deployer {
         let name = release.artifact.identity.name.to_string();
         let rejected = |error: BuildError| ChangeError::of_build(&name, &error);
         let config = self.config.clone();
-        if !needed(&config).contains_key(name.as_str()) {
+        if !is_needed(&config, &name) {
             self.try_unused(release).map_err(rejected)?;
         }
         let mut selection = self.selection(serving);
@@ -139,7 +138,7 @@ impl Deployer {
     /// tried again.
     pub(super) async fn try_selection(
         &mut self,
-        config: &Config,
+        config: &Arc<Config>,
         selection: &Selection,
         plugin: Option<&str>,
         held: &mut Vec<Arc<StageCore>>,
@@ -157,14 +156,14 @@ impl Deployer {
 
     async fn build_and_sample(
         &mut self,
-        config: &Config,
+        config: &Arc<Config>,
         selection: &Selection,
         plugin: Option<&str>,
         is_sampled: bool,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
         let pipelines = self.builder.build(config, selection, held).await?;
-        let users = plugin.map(|plugin| needed(config).remove(plugin).unwrap_or_default());
+        let users = plugin.map(|plugin| users_of(config, plugin));
         let is_sampled = |name: &String| is_sampled || users.as_ref().is_some_and(|users| !users.contains(name));
         for (_, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
             run_sample(pipeline, plugin).await.map_err(|failed| {

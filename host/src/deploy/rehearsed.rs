@@ -95,6 +95,16 @@ impl Rehearsed {
         }
     }
 
+    /// Takes the copies that no change has taken.
+    pub(super) fn take_all_staged(&mut self) -> impl Iterator<Item = StagedCopy> + use<> {
+        std::mem::take(&mut self.staged).into_values()
+    }
+
+    /// Adds a copy of a component that was written before.
+    pub(super) fn add_staged(&mut self, artifact: &Artifact, staged: Option<StagedCopy>) {
+        self.staged.extend(staged.map(|staged| (artifact.identity.digest.to_string(), staged)));
+    }
+
     /// Takes the copy of a component.
     pub(super) fn take_staged(&mut self, digest: &str) -> Option<StagedCopy> {
         self.staged.remove(digest)

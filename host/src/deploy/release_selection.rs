@@ -17,7 +17,7 @@ use super::newest_release::NoFile;
 use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::{is_handled, must_pull, reference_of};
-use super::release::{FileError, Release, ReleaseSource};
+use super::release::{FileError, Release};
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError, PullError};
@@ -69,16 +69,15 @@ impl NoRelease {
 impl Deployer {
     /// Selects a release for every plugin that the configuration needs, and builds its pipelines. Adds the selected and
     /// rejected releases to the catalog.
-    pub(super) async fn select(&mut self, config: &Config, catalog: &mut Catalog) -> Result<Pipelines, ConfigError> {
-        let mut choices = BTreeMap::new();
-        for (name, key) in wanted_plugins(config) {
-            let choice = self.find_choice(config, catalog, &name);
-            let choice = choice.map_err(|error| {
-                let is_temporary = error.is_temporary();
-                ConfigError::new(&config.path, key, error).temporary(is_temporary)
-            });
-            choices.insert(name, choice?);
-        }
+    pub(super) async fn select(
+        &mut self,
+        config: &Arc<Config>,
+        catalog: &mut Catalog,
+    ) -> Result<Pipelines, ConfigError> {
+        self.folder.begin_reads();
+        let choices = self.find_choices(config, catalog);
+        self.folder.end_reads();
+        let mut choices = choices?;
         let mut held = Vec::new();
         loop {
             let selection: Selection =
@@ -121,6 +120,24 @@ impl Deployer {
             let rejected = RejectedVersion { identity, source, reason: error.reason, at, retry: true, figures };
             catalog.entry(name.clone()).or_default().reject(rejected);
         }
+    }
+
+    /// Finds the releases that each plugin may serve with.
+    fn find_choices(
+        &mut self,
+        config: &Config,
+        catalog: &mut Catalog,
+    ) -> Result<BTreeMap<String, Choice>, ConfigError> {
+        let mut choices = BTreeMap::new();
+        for (name, key) in wanted_plugins(config) {
+            let choice = self.find_choice(config, catalog, &name);
+            let choice = choice.map_err(|error| {
+                let is_temporary = error.is_temporary();
+                ConfigError::new(&config.path, key, error).temporary(is_temporary)
+            });
+            choices.insert(name, choice?);
+        }
+        Ok(choices)
     }
 
     /// Finds the releases that a plugin may serve with. A new file or reference comes first, then the release that
@@ -207,19 +224,15 @@ impl Deployer {
         }
     }
 
-    /// Makes the selected release the serving one in the catalog, and keeps a copy of its component on disk. A rehearsal
-    /// writes this copy.
+    /// Makes the selected release the serving one in the catalog. A rehearsal writes a copy of its component to the disk.
     fn add_to_catalog(&mut self, catalog: &mut Catalog, name: &str, choice: Choice) {
-        let mut release = choice.newest;
+        let release = choice.newest;
         if let Some(journal) = self.staging.as_ref().filter(|_| !release.is_kept()) {
             self.rehearsed.stage(&release.artifact, journal);
         }
-        if let (Some(journal), true) = (&self.journal, release.source != ReleaseSource::Bundled) {
-            let staged = self.rehearsed.take_staged(&release.artifact.identity.digest);
-            // If this fails, `write_journal` tries it again and reports it.
-            if let Ok(artifact) = journal.keep_staged(release.artifact.clone(), staged) {
-                release = Arc::new(Release { artifact, ..(*release).clone() });
-            }
+        if self.journal.is_some() {
+            // The copy is moved to its place after the change.
+            self.lost_copies.keep_staged(self.rehearsed.take_staged(&release.artifact.identity.digest));
         }
         let plugin = catalog.entry(name.to_owned()).or_default();
         if let Some(candidate) = choice.candidate {

@@ -51,6 +51,7 @@ impl Deployer {
             tracing::warn!("{}: the change to `{setting}` takes effect at the next start", config.path.display());
         }
         let (config, unloaded) = self.continued_config(config);
+        let config = Arc::new(config);
         let mut catalog = self.known_releases(serving);
         let pipelines = self.select(&config, &mut catalog).await?;
         self.config = config;
@@ -76,11 +77,11 @@ impl Deployer {
         }
         let served = Served {
             routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
-            unloaded: self.unloaded.keys().cloned().collect(),
+            unloaded: self.unloaded_models(),
         };
         let before = serving.served.swap(Arc::new(served));
         let continued = self.continue_canaries(serving, &before).await;
-        self.resume_canaries(serving, &continued).await;
+        self.resume_canaries(serving, &continued, Some(&before)).await;
         self.retire_gone(serving);
         self.write_journal(serving);
         Ok(())

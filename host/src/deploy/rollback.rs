@@ -139,6 +139,33 @@ pub(super) fn check_serving(serving: &Serving, name: &str, digest: &str) -> Resu
     }
 }
 
+/// Returns an error if the plugin has changed since the caller has looked at it: if another version serves than the one whose
+/// digest begins with `expected` (`none`: no version), or if it has a canary. So two changes of several servers at the same time
+/// cannot leave different versions behind.
+///
+/// # Errors
+/// If it has changed.
+pub fn check_expected(serving: &Serving, name: &str, expected: Option<&str>) -> Result<(), ChangeError> {
+    let Some(expected) = expected else { return Ok(()) };
+    let catalog = serving.catalog();
+    let entry = catalog.get(name);
+    let serves = entry.and_then(|entry| entry.serving.as_ref()).map(|release| &release.artifact.identity.digest);
+    let is_it = match serves {
+        None => expected == "none",
+        Some(digest) => expected.len() >= 6 && digest.starts_with(expected),
+    };
+    if is_it && entry.is_none_or(|entry| entry.candidate.is_none()) {
+        return Ok(());
+    }
+    let canary = if is_it { ", with a canary" } else { "" };
+    Err(ChangeError::Conflict(format!(
+        "plugin `{name}` was changed by somebody else: {:.12} serves{canary}, instead of {:.12} alone. Look at it again with \
+         `plimsoll plugin list`",
+        serves.map_or("no version", |digest| &**digest),
+        shortened(expected)
+    )))
+}
+
 /// Returns true if a rollback ends the canary of the plugin.
 fn ends_canary(serving: &Serving, name: &str, to: Option<&str>) -> bool {
     to.is_none() && serving.catalog().get(name).is_some_and(|plugin| plugin.candidate.is_some())

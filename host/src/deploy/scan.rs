@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 
 use super::catalog::known_files;
 use super::deployments::Build;
-use super::file_deployment::{deploy_file, rejected_file};
+use super::file_deployment::rejected_file;
+use super::many_files::deploy_files;
 use super::newest_file::take_undecided;
 use super::pending_reload::PendingReload;
 use super::plugin_folder::{ChangesForLong, Scan, is_at_rest, is_for_long};
@@ -133,7 +134,7 @@ fn scan_once(build: &Build<'_>, file: &mut ConfigFile) -> bool {
         let config = build.change(async |_, deployer| deployer.config.clone());
         match read_config(build, &config, file, change) {
             Ok(new) => file.pending = new.map(|new| begin_reload(build, new, &file.wake)),
-            Err(error) => drop(scan.unseen.insert(config.path, error.to_string())),
+            Err(error) => drop(scan.unseen.insert(config.path.clone(), error.to_string())),
         }
     }
     match file.pending.take().map(PendingReload::finish) {
@@ -162,11 +163,7 @@ fn scan_once(build: &Build<'_>, file: &mut ConfigFile) -> bool {
         });
         scan.unseen.insert(found.path, reason);
     }
-    for found in std::mem::take(&mut scan.scan.ready) {
-        if let Err(error) = deploy_file(build, &found, &scan.scan.look) {
-            scan.unseen.insert(found.path, error.to_string());
-        }
-    }
+    scan.unseen.extend(deploy_files(build, &std::mem::take(&mut scan.scan.ready), &scan.scan.look));
     for release in build.change(async |serving, deployer| deployer.waiting_canaries(serving)) {
         build.make(
             &async |serving, deployer| deployer.rehearse_deploy(serving, &release).await,
@@ -208,7 +205,7 @@ fn begin_scan(build: &Build<'_>, file: &mut ConfigFile) -> Option<(BegunScan, Fi
         false => {
             let config = build.change(async |_, deployer| deployer.config.clone());
             file.check(&config).unwrap_or_else(|error| {
-                begun.unseen.insert(config.path, error.to_string());
+                begun.unseen.insert(config.path.clone(), error.to_string());
                 FileChange::None
             })
         }

@@ -20,8 +20,8 @@ pub struct ServedPipeline {
     pub sample: Option<Asset>,
     /// How a new version is put on canary; `None` if it serves at once.
     pub canary: Option<CanaryRules>,
-    /// A chip that also computes a share of the requests; `None` if there is none.
-    pub shadow: Option<Shadow>,
+    /// The chips that also compute a share of the runs of an infer stage: at most one for each stage.
+    pub shadows: Vec<Shadow>,
     /// Maximum number of its requests that run at the same time; `None` for a fair share.
     pub max_concurrency: Option<u32>,
     /// Maximum number of its requests in the queue; `None` for a fair share.
@@ -68,6 +68,19 @@ impl ServedPipeline {
         self.find_chip(chip)?;
         let stage = self.steps.as_ref().and_then(|steps| steps.infer_stage(step, chip));
         stage.ok_or_else(|| NotServed::NoStage { pipeline: self.name.clone() })
+    }
+
+    /// An infer stage by its name in reports: `infer`, or that of its step.
+    pub fn infer_stage(&self, stage: &str, chip: &str) -> Option<&InferStage> {
+        match &self.steps {
+            None => self.chip(chip),
+            Some(steps) => steps.infer_stage(stage, chip),
+        }
+    }
+
+    /// The shadow of an infer stage, by its name in reports.
+    pub fn shadow_of(&self, stage: &str) -> Option<&Shadow> {
+        self.shadows.iter().find(|shadow| shadow.stage.as_str() == stage)
     }
 
     fn no_chip(&self, name: &str) -> NotServed {

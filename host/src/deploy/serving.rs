@@ -1,6 +1,6 @@
 //! The served pipelines, and the catalog of plugins.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -33,8 +33,8 @@ pub struct Serving {
 pub struct Served {
     /// The pipelines by name.
     pub routes: BTreeMap<String, Route>,
-    /// The names of pipelines that are configured but unloaded.
-    pub unloaded: BTreeSet<String>,
+    /// The pipelines that are configured but unloaded, by name, with the names of their parts that are models.
+    pub unloaded: BTreeMap<String, Vec<String>>,
 }
 
 /// A pipeline, and its canary if there is one.
@@ -87,7 +87,7 @@ impl Served {
     /// # Errors
     /// If there is no such pipeline, or it is unloaded.
     pub fn route(&self, name: &str) -> Result<&Route, NotServed> {
-        self.routes.get(name).ok_or_else(|| match self.unloaded.contains(name) {
+        self.routes.get(name).ok_or_else(|| match self.unloaded.contains_key(name) {
             true => NotServed::Unloaded { name: name.to_owned() },
             false => {
                 NotServed::Pipeline { name: name.to_owned(), known: listed(self.routes.keys().map(String::as_str)) }

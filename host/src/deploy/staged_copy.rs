@@ -14,6 +14,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 /// A copy that is on disk, but not yet where a restart finds it. It is removed if it is not used.
 #[derive(Debug)]
 pub(super) struct StagedCopy {
+    digest: String,
     path: PathBuf,
 }
 
@@ -24,9 +25,17 @@ impl StagedCopy {
     /// # Errors
     /// If it cannot be written.
     pub(super) fn write(folder: &Path, digest: &str, bytes: &[u8]) -> io::Result<Self> {
-        let this = Self { path: folder.join(format!("{digest}-{}.{DRAFT}", NUMBER.fetch_add(1, Relaxed))) };
+        let this = Self {
+            digest: digest.to_owned(),
+            path: folder.join(format!("{digest}-{}.{DRAFT}", NUMBER.fetch_add(1, Relaxed))),
+        };
         write_all_to_disk(&this.path, bytes)?;
         Ok(this)
+    }
+
+    /// The digest of the component.
+    pub(super) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Moves the copy to its place. The new name is on disk after the next

@@ -1,16 +1,16 @@
 //! The deployment at start. Canaries that a restart or a new configuration interrupted begin again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use plimsoll_runtime::engine::Runtime;
 
+use super::canary::CanaryVerdict;
 use super::catalog::{Catalog, CatalogEntry, known_files};
 use super::deployer::{Deployer, candidates};
 use super::journal::{Journal, JournalError};
 use super::journal_state::JournalState;
 use super::journal_writer::JournalWriter;
-use super::lost_copies::LostCopies;
 use super::pipeline_builder::PipelineBuilder;
 use super::plugin_folder::PluginFolder;
 use super::pull::{pull_all, wanted};
@@ -55,14 +55,14 @@ impl Deployer {
         })?;
         let folder = PluginFolder::with_folders(state.folders.clone());
         let mut this = Self {
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             builder,
             writer: journal.clone().map(|journal| Arc::new(JournalWriter::new(journal, Arc::clone(records)))),
             journal,
             staging: None,
             folder,
             unreadable: Unreadable::default(),
-            lost_copies: LostCopies::default(),
+            lost_copies: Arc::default(),
             resuming: BTreeMap::new(),
             unloaded: BTreeMap::new(),
             rehearsed: Rehearsed::default(),
@@ -71,7 +71,7 @@ impl Deployer {
         let mut catalog = this.catalog_from_journal(&state).map_err(at_journal)?;
         this.builder.progress().begin_start(config);
         this.rehearsed.pulled = pull_all(config, wanted(config, &catalog), config.model_references()).await;
-        this.config.pulled.failures.clone_from(&this.rehearsed.pulled.models);
+        Arc::make_mut(&mut this.config).pulled.failures.clone_from(&this.rehearsed.pulled.models);
         if remembers {
             remove_others(&config.models_dir(), &config.model_references());
         }
@@ -80,7 +80,7 @@ impl Deployer {
         this.builder.progress().end_start();
         this.rehearsed = Rehearsed::default();
         let routes = pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect();
-        Ok((this, catalog, Served { routes, unloaded: BTreeSet::new() }))
+        Ok((this, catalog, Served { routes, unloaded: BTreeMap::new() }))
     }
 
     /// Completes the start: marks handled files, resumes canaries and writes the journal.
@@ -95,9 +95,10 @@ impl Deployer {
                 self.folder.mark_handled(&found);
             }
         }
-        self.resume_canaries(serving, &[]).await;
+        self.resume_canaries(serving, &[], None).await;
         self.rehearsed = Rehearsed::default();
         self.write_journal(serving);
+        self.keep_first_copies(serving);
         self.flush().await;
     }
 
@@ -110,9 +111,10 @@ impl Deployer {
         }
     }
 
-    /// Restarts the canaries that a restart or a new configuration interrupted, except those that have continued.
-    pub(super) async fn resume_canaries(&mut self, serving: &Serving, continued: &[String]) {
-        self.end_orphaned_canaries(serving);
+    /// Restarts the canaries that a restart or a new configuration interrupted, except those that have continued. `before` is
+    /// what was served until now.
+    pub(super) async fn resume_canaries(&mut self, serving: &Serving, continued: &[String], before: Option<&Served>) {
+        self.end_orphaned_canaries(serving, before);
         let waiting: Vec<_> = serving
             .catalog()
             .iter_mut()
@@ -126,14 +128,21 @@ impl Deployer {
         }
     }
 
-    /// Rejects the candidates for which no pipeline has a canary any more. Nothing would decide if they may serve.
-    fn end_orphaned_canaries(&self, serving: &Serving) {
-        for (name, _) in candidates(serving) {
-            if self.users_with_canary(&name).is_empty()
-                && let Err(error) = self.end_canary(serving, &name, ORPHANED, "configuration")
-            {
-                tracing::warn!(plugin = name, "{error}");
+    /// Rejects the candidates for which no pipeline has a canary any more. Nothing would decide if they may serve. The other
+    /// servers of a fleet follow: otherwise they could promote a version that this one has rejected.
+    fn end_orphaned_canaries(&self, serving: &Serving, before: Option<&Served>) {
+        for (name, candidate) in candidates(serving) {
+            if !self.users_with_canary(&name).is_empty() {
+                continue;
             }
+            if let Err(error) = self.end_canary(serving, &name, ORPHANED, "configuration") {
+                tracing::warn!(plugin = name, "{error}");
+                continue;
+            }
+            let routes = before.into_iter().flat_map(|before| before.routes.values());
+            let ended = routes.filter_map(|route| Some((route.clone(), route.canary.clone()?)));
+            let ended: Vec<_> = ended.filter(|(_, canary)| canary.is_of(&candidate.artifact.identity)).collect();
+            serving.remember_decision(&ended, &CanaryVerdict::RollBack(ORPHANED.to_owned()));
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use plimsoll_runtime::panics::fault_point;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -36,12 +37,13 @@ pub async fn watch(deployments: Weak<Deployments>) {
 async fn decide_canaries(deployments: Weak<Deployments>) {
     let Some(signaled) = deployments.upgrade().map(|this| Arc::clone(&this.serving.canary_signal)) else { return };
     loop {
+        let Some(deployments) = deployments.upgrade() else { return };
+        // First without a signal: a task that panicked has taken the one that it did not follow.
+        deployments.change(async |serving, deployer| deployer.decide_canaries(serving).await).await;
         tokio::select! {
             () = signaled.wait() => {}
             () = tokio::time::sleep(CANARY_CHECK) => {}
         }
-        let Some(deployments) = deployments.upgrade() else { return };
-        deployments.change(async |serving, deployer| deployer.decide_canaries(serving).await).await;
     }
 }
 
@@ -74,6 +76,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
         let is_written;
         (watched, file, next, is_written) = deployments
             .build(move |build| {
+                fault_point("scan");
                 let pending = scan(build, &mut file);
                 let config = build.change(async |_, deployer| deployer.config().clone());
                 let wanted = folders(&config);

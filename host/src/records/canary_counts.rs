@@ -12,18 +12,38 @@ const MAX_PAGES: u64 = 1 << 17;
 pub struct CanaryCounts {
     requests: u64,
     failures: u64,
+    errors: u64,
+    internal_errors: u64,
     given_up: u64,
     /// High-water marks in pages of 64 KiB.
     marks: Histogram<u64>,
 }
 
+/// How a request that reached the plugin has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Without an error, or with one that neither the request nor the version has caused.
+    Good,
+    /// The plugin ended in a trap, a memory limit or a passed deadline.
+    Failure,
+    /// It was answered with an error that blames the request.
+    Error,
+    /// It was answered with an error of the server.
+    InternalError,
+}
+
 /// The figures of one version.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct CanaryFigures {
     /// Requests that reached the plugin and have ended. Those that were given up are not among them.
     pub requests: u64,
     /// Requests of these in which the plugin ended in a trap, a memory limit or a passed deadline.
     pub failures: u64,
+    /// Requests of these that were answered with another error, also if it blames the request.
+    pub errors: u64,
+    /// Errors of these that are the server's: a plugin that answered `internal`, more bytes than allowed, tensors that the next
+    /// stage refuses, or a failure of another plugin.
+    pub internal_errors: u64,
     /// Requests that their callers gave up while the plugin ran: they disconnected, or their own time-out passed.
     pub given_up: u64,
     /// 99th percentile of the plugin's high-water marks in bytes.
@@ -37,6 +57,12 @@ pub struct SentCounts {
     pub requests: u64,
     /// Requests of these in which the plugin failed.
     pub failures: u64,
+    /// Requests of these that were answered with another error.
+    #[serde(default)]
+    pub errors: u64,
+    /// Errors of these that are the server's.
+    #[serde(default)]
+    pub internal_errors: u64,
     /// Requests that were given up while the plugin ran.
     #[serde(default)]
     pub given_up: u64,
@@ -48,16 +74,18 @@ impl Default for CanaryCounts {
     #[expect(clippy::expect_used, reason = "the bounds are constants that the histogram accepts")]
     fn default() -> Self {
         let marks = Histogram::new_with_bounds(1, MAX_PAGES, 2).expect("the bounds are valid");
-        Self { requests: 0, failures: 0, given_up: 0, marks }
+        Self { requests: 0, failures: 0, errors: 0, internal_errors: 0, given_up: 0, marks }
     }
 }
 
 impl CanaryCounts {
     /// Counts a request whose highest mark is `bytes`.
-    pub(super) fn record(&mut self, bytes: u64, is_failure: bool) {
+    pub(super) fn record(&mut self, bytes: u64, ending: Ending) {
         self.requests += 1;
         self.marks.saturating_record(bytes.div_ceil(PAGE));
-        self.failures += u64::from(is_failure);
+        self.failures += u64::from(ending == Ending::Failure);
+        self.errors += u64::from(matches!(ending, Ending::Error | Ending::InternalError));
+        self.internal_errors += u64::from(ending == Ending::InternalError);
     }
 
     /// Counts a request that was given up while the plugin ran.
@@ -68,7 +96,8 @@ impl CanaryCounts {
     /// The figures.
     pub fn figures(&self) -> CanaryFigures {
         let p99 = self.marks.value_at_quantile(0.99) * PAGE;
-        CanaryFigures { requests: self.requests, failures: self.failures, given_up: self.given_up, p99 }
+        let Self { requests, failures, errors, internal_errors, given_up, .. } = *self;
+        CanaryFigures { requests, failures, errors, internal_errors, given_up, p99 }
     }
 
     /// The requests in which the high-water mark of the plugin is larger than `bytes`.
@@ -82,6 +111,8 @@ impl CanaryCounts {
     pub fn add(&mut self, other: &SentCounts) {
         self.requests = self.requests.saturating_add(other.requests);
         self.failures = self.failures.saturating_add(other.failures);
+        self.errors = self.errors.saturating_add(other.errors);
+        self.internal_errors = self.internal_errors.saturating_add(other.internal_errors);
         self.given_up = self.given_up.saturating_add(other.given_up);
         for &(pages, count) in &other.marks {
             self.marks.saturating_record_n(pages, count);
@@ -91,7 +122,8 @@ impl CanaryCounts {
     /// The counts for other servers.
     pub fn sent(&self) -> SentCounts {
         let marks = self.marks.iter_recorded().map(|mark| (mark.value_iterated_to(), mark.count_at_value())).collect();
-        SentCounts { requests: self.requests, failures: self.failures, given_up: self.given_up, marks }
+        let Self { requests, failures, errors, internal_errors, given_up, .. } = *self;
+        SentCounts { requests, failures, errors, internal_errors, given_up, marks }
     }
 }
 
@@ -99,10 +131,20 @@ impl SentCounts {
     /// The most requests that are believed.
     const MOST: u64 = 1 << 50;
 
-    /// Returns true if the counts can be those of a server: each request has one mark, and not more failed than there were.
+    /// The most different marks that the histogram has, which are fewer. Servers keep what others send.
+    const MOST_MARKS: usize = 2_048;
+
+    /// Returns true if the counts can be those of a server: each request has one mark, and not more ended badly than there were.
     pub fn is_plausible(&self) -> bool {
+        if self.marks.len() > Self::MOST_MARKS {
+            return false;
+        }
         let marks = self.marks.iter().try_fold(0_u64, |sum, (_, count)| sum.checked_add(*count));
-        self.requests.max(self.given_up) <= Self::MOST && self.failures <= self.requests && marks == Some(self.requests)
+        let bad = self.failures.checked_add(self.errors);
+        self.requests.max(self.given_up) <= Self::MOST
+            && bad.is_some_and(|bad| bad <= self.requests)
+            && self.internal_errors <= self.errors
+            && marks == Some(self.requests)
     }
 }
 
@@ -116,9 +158,15 @@ mod tests {
         for server in 0..3_u64 {
             let mut counts = CanaryCounts::default();
             for request in 0..500 {
-                let (bytes, is_failure) = ((server * 997 + request * 31) % 9_000 * PAGE, request % 50 == server);
-                one.record(bytes, is_failure);
-                counts.record(bytes, is_failure);
+                let ending = match request % 50 {
+                    at if at == server => Ending::Failure,
+                    10 => Ending::Error,
+                    11..14 => Ending::InternalError,
+                    _ => Ending::Good,
+                };
+                let bytes = (server * 997 + request * 31) % 9_000 * PAGE;
+                one.record(bytes, ending);
+                counts.record(bytes, ending);
             }
             one.record_given_up();
             counts.record_given_up();
@@ -136,10 +184,18 @@ mod tests {
     }
 
     #[test]
+    fn the_marks_of_a_server_are_fewer_than_are_believed() {
+        let mut all = CanaryCounts::default();
+        (0..=MAX_PAGES).for_each(|pages| all.record(pages * PAGE, Ending::Good));
+        let sent = all.sent();
+        assert!(sent.is_plausible() && sent.marks.len() > SentCounts::MOST_MARKS / 2, "{}", sent.marks.len());
+    }
+
+    #[test]
     fn counts_that_no_server_has_are_not_plausible() {
         let counts = |requests, failures, marks: &[(u64, u64)]| {
             let marks = marks.to_vec();
-            SentCounts { requests, failures, given_up: 0, marks }
+            SentCounts { requests, failures, marks, ..SentCounts::default() }
         };
         assert!(counts(3, 1, &[(5, 2), (9, 1)]).is_plausible() && SentCounts::default().is_plausible());
         for wrong in [
@@ -147,6 +203,10 @@ mod tests {
             counts(3, 1, &[(5, 2)]),
             counts(3, 1, &[(5, u64::MAX), (6, 4)]),
             counts(u64::MAX, 0, &[(1, u64::MAX)]),
+            counts(3, 0, &[[(1, 3)].as_slice(), &[(2, 0); SentCounts::MOST_MARKS]].concat()),
+            SentCounts { errors: 3, ..counts(3, 1, &[(5, 3)]) },
+            SentCounts { errors: u64::MAX, ..counts(3, 1, &[(5, 3)]) },
+            SentCounts { errors: 1, internal_errors: 2, ..counts(3, 1, &[(5, 3)]) },
         ] {
             assert!(!wrong.is_plausible(), "{wrong:?}");
         }

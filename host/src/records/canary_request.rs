@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_runtime::outcome::Outcome;
 use plimsoll_runtime::stage::StageReport;
 
+use super::canary_counts::Ending;
 use super::canary_side::CanarySide;
 
 /// A request on one side of a canary. Its images share it. Dropping it counts the request.
@@ -29,6 +30,12 @@ struct Found {
     is_unanswered: bool,
     /// An image ended in an error. Then the host cancels the others, not the caller.
     has_error: bool,
+    /// An image was answered with an error for which the request or the version may be to blame.
+    is_error: bool,
+    /// Such an error is the server's.
+    is_internal: bool,
+    /// The caller's own time-out passed.
+    is_hurried: bool,
 }
 
 /// How a part of a request ended: its outcome, and whether its deadline is the caller's own.
@@ -55,6 +62,10 @@ impl CanaryRequest {
         let mut found = self.lock();
         found.is_unanswered |= is_unanswered;
         found.has_error |= !is_unanswered && end.outcome != Outcome::Ok;
+        found.is_hurried |= is_hurried_end;
+        let is_error = !is_unanswered && !is_lack(end.outcome) && end.outcome != Outcome::Ok;
+        found.is_error |= is_error;
+        found.is_internal |= is_error && !blames_request(end.outcome);
         for run in stages.iter().filter(|run| self.side.is_of(&run.plugin) && run.outcome != Outcome::NoCapacity) {
             found.highest = found.highest.max(Some(run.usage.high_water));
             found.is_cut_short |= is_cut(run.outcome);
@@ -71,14 +82,28 @@ impl Drop for CanaryRequest {
     /// A request that was not answered is no evidence that the plugin works: its caller could have gone because the plugin
     /// hangs. It is evidence against the plugin if other versions are given up less often.
     fn drop(&mut self) {
-        let Found { highest, is_failed, is_cut_short, is_unanswered, has_error } = std::mem::take(&mut *self.lock());
-        let Some(highest) = highest else { return };
-        if is_failed || !(is_cut_short || is_unanswered) {
-            self.side.record_request(highest, is_failed);
-        } else if is_cut_short && !has_error {
-            self.side.record_given_up();
-        }
+        let found = std::mem::take(&mut *self.lock());
+        let Some(highest) = found.highest else { return };
+        let ending = match (found.is_error && !found.is_hurried, found.is_internal) {
+            _ if found.is_failed => Ending::Failure,
+            (true, true) => Ending::InternalError,
+            (true, false) => Ending::Error,
+            _ if !found.is_cut_short && !found.is_unanswered => Ending::Good,
+            _ if found.is_cut_short && !found.has_error => return self.side.record_given_up(),
+            _ => return,
+        };
+        self.side.record_request(highest, ending);
     }
+}
+
+/// Returns true if neither the request nor the version is to blame.
+fn is_lack(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::NoCapacity | Outcome::DeviceFailure)
+}
+
+/// Returns true if an error blames the request: callers' bad input, as long as the version is right.
+fn blames_request(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::UnsupportedMediaType | Outcome::InvalidInput | Outcome::TooLarge)
 }
 
 #[cfg(test)]
@@ -112,6 +137,11 @@ mod tests {
 
     /// The requests, failures and given-up requests after one request with these parts.
     fn counted(parts: &[(&[Outcome], Outcome, bool)]) -> (u64, u64, u64) {
+        let figures = figures(parts);
+        (figures.requests, figures.failures, figures.given_up)
+    }
+
+    fn figures(parts: &[(&[Outcome], Outcome, bool)]) -> CanaryFigures {
         let side = side();
         let request = CanaryRequest::new(Arc::clone(&side));
         for (runs, outcome, is_hurried) in parts {
@@ -120,8 +150,7 @@ mod tests {
         }
         assert_eq!(side.counts().figures().requests, 0, "not before it has ended");
         drop(request);
-        let figures = side.counts().figures();
-        (figures.requests, figures.failures, figures.given_up)
+        side.counts().figures()
     }
 
     #[test]
@@ -133,7 +162,7 @@ mod tests {
             request.add(&failing, PartEnd { outcome: Outcome::Trap, is_hurried: false });
         }
         drop(request);
-        let figures = CanaryFigures { requests: 1, failures: 1, given_up: 0, p99: 64 * PAGE };
+        let figures = CanaryFigures { requests: 1, failures: 1, p99: 64 * PAGE, ..CanaryFigures::default() };
         assert_eq!(side.counts().figures(), figures);
         assert_eq!(side.counts().runs_above(0.0), 1);
         // A request that did not reach the plugin, or found no room for an instance, is no evidence.
@@ -158,7 +187,28 @@ mod tests {
         // A failure stays one.
         assert_eq!(counted(&[(&[Trap], Cancelled, false)]), (1, 1, 0));
         assert_eq!(counted(&[(&[Trap], Trap, false), (&[Cancelled], Cancelled, false)]), (1, 1, 0));
-        // The host cancelled the other images, because one is invalid.
-        assert_eq!(counted(&[(&[Ok], InvalidInput, false), (&[Cancelled], Cancelled, false)]), (0, 0, 0));
+        // The host cancelled the other images, because one is invalid: the request was answered.
+        assert_eq!(counted(&[(&[Ok], InvalidInput, false), (&[Cancelled], Cancelled, false)]), (1, 0, 0));
+        assert_eq!(counted(&[(&[Ok], InvalidInput, true), (&[Deadline], Deadline, true)]), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_request_that_was_answered_with_an_error_is_counted_as_one() {
+        use Outcome::{Cancelled, Deadline, InvalidInput, NoCapacity, Ok, OutputLimit, TensorMismatch, Trap};
+        let errors = |parts: &[(&[Outcome], Outcome, bool)]| {
+            let figures = figures(parts);
+            (figures.requests, figures.failures, figures.errors, figures.internal_errors)
+        };
+        assert_eq!(errors(&[(&[InvalidInput], InvalidInput, false)]), (1, 0, 1, 0));
+        assert_eq!(errors(&[(&[OutputLimit], OutputLimit, false)]), (1, 0, 1, 1));
+        // The next stage refuses what the plugin made, or another plugin fails.
+        for outcome in [TensorMismatch, Trap, Deadline] {
+            assert_eq!(errors(&[(&[Ok], outcome, false)]), (1, 0, 1, 1), "{outcome:?}");
+        }
+        assert_eq!(errors(&[(&[Ok], NoCapacity, false)]), (1, 0, 0, 0), "the version is not to blame");
+        assert_eq!(errors(&[(&[Trap], Trap, false)]), (1, 1, 0, 0), "a failure is counted as one only");
+        let images: &[(&[Outcome], Outcome, bool)] =
+            &[(&[Ok], Ok, false), (&[InvalidInput], InvalidInput, false), (&[Cancelled], Cancelled, false)];
+        assert_eq!(errors(images), (1, 0, 1, 0), "many images are one request");
     }
 }

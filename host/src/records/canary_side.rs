@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::canary_counts::CanaryCounts;
+use super::canary_counts::{CanaryCounts, Ending};
 
 /// One side of a canary: the old or the new version.
 pub struct CanarySide {
@@ -50,8 +50,8 @@ impl CanarySide {
     }
 
     /// Counts a request that has ended. `highest` is the highest mark of the plugin in it.
-    pub(super) fn record_request(&self, highest: u64, is_failure: bool) {
-        self.lock().record(highest, is_failure);
+    pub(super) fn record_request(&self, highest: u64, ending: Ending) {
+        self.lock().record(highest, ending);
         self.changed();
     }
 

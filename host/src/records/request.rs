@@ -28,7 +28,7 @@ use super::origin::Origin;
 use super::recording::InputRecorder;
 use super::recording::kept_input::{KeptInput, KeptReply};
 use super::request_summary::{RequestSummary, merged};
-use super::shadow::ShadowTap;
+use super::shadow::Tapped;
 use super::store::Records;
 use super::traces::request_trace::RequestTrace;
 
@@ -74,8 +74,8 @@ pub struct RequestRecord {
     input: Option<Box<KeptInput>>,
     /// The input and the reply, if they are captured.
     capture: Option<Box<Capture>>,
-    /// Gets the tensors, if a shadow chip computes them, too.
-    shadow: Option<Box<dyn ShadowTap>>,
+    /// Gets the tensors, if a shadow chip may compute them, too.
+    shadow: Option<Tapped>,
     /// The time that the request waited in the queue before its stages could run.
     queue_time: Duration,
     /// The series of the stage that is running.
@@ -214,11 +214,6 @@ impl RequestRecord {
     /// The chip.
     pub fn chip(&self) -> &str {
         &self.chip
-    }
-
-    /// Passes the tensors of the request on for a shadow run.
-    pub fn set_shadow(&mut self, tap: Box<dyn ShadowTap>) {
-        self.shadow = Some(tap);
     }
 
     /// Returns the values that further requests of the same batch share.

@@ -20,7 +20,7 @@ use super::stop::Stopping;
 use super::stream_limit::StreamLimit;
 use super::tls::Tls;
 use crate::base::address_space;
-use crate::config::{Config, ConfigError, Listen, Server};
+use crate::config::{Config, ConfigError, Listen, Server, Telemetry};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
 
@@ -160,6 +160,10 @@ impl App {
 /// The records of a process. Only a server exports traces.
 fn records(config: &Config, identity: &str, is_server: bool) -> Result<Records, ConfigError> {
     let (callers, buckets) = (config.memory.top_callers, config.server.metric_buckets);
+    let unheard = if is_server { Telemetry::variables_without_effect() } else { Vec::new() };
+    if !unheard.is_empty() {
+        tracing::warn!("these variables of OpenTelemetry have no effect here: {}", unheard.join(", "));
+    }
     let traces = config.telemetry.traces();
     let traces = traces.map_err(|(variable, reason)| ConfigError::new(&config.path, variable, reason))?;
     match traces.filter(|_| is_server) {

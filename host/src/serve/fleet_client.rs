@@ -92,6 +92,8 @@ impl FleetClient {
             }
             body.extend_from_slice(&part);
         }
-        serde_json::from_slice(&body).map_err(|error| format!("its reply cannot be read: {error}"))
+        let report: FleetReport =
+            serde_json::from_slice(&body).map_err(|error| format!("its reply cannot be read: {error}"))?;
+        report.checked()
     }
 }

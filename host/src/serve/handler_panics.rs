@@ -29,13 +29,16 @@ impl HandlerPanics {
         format: &RefusalFormat,
         reply: impl Future<Output = Result<Response, Infallible>>,
     ) -> Result<Response, Infallible> {
-        let Ok(reply) = catch(reply).await else {
+        self.catch(format.path(), reply).await.unwrap_or_else(|error| Ok(format.refuse(error)))
+    }
+
+    /// Completes with the output of a handler, or with an error if the handler panics.
+    pub(super) async fn catch<T>(&self, path: &str, handler: impl Future<Output = T>) -> Result<T, ServeError> {
+        catch(handler).await.map_err(|_panic| {
             self.0.metrics.record_handler_panic();
-            let path = format.path();
             tracing::error!(?path, "a request is answered with 500, because its handler panicked");
-            return Ok(format.refuse(ServeError::new(ErrorKind::Internal, DETAIL)));
-        };
-        reply
+            ServeError::new(ErrorKind::Internal, DETAIL)
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! Shadow runs: a share of the requests also runs on the pipeline's shadow chip, after the request has ended, and its
-//! outputs are compared with those of the chip that answered.
+//! Shadow runs: a share of the runs of an infer stage also runs on a shadow chip, after the request has ended, and its outputs
+//! are compared with those of the chip that answered. A step that runs for each item has several runs in a request.
 //!
 //! A shadow run never delays or fails a request. It has slots of its own, waits in a queue of its own, and its tensors
 //! count against a byte budget of its own; what finds no room is skipped and counted. It holds its slot and its bytes until
@@ -56,12 +56,12 @@ impl Shadows {
         })
     }
 
-    /// If the shadow of the pipeline takes this request, keeps its tensors from now on, and starts a shadow run when its
-    /// record is dropped.
+    /// If the pipeline has a shadow for the chip of this request, keeps the tensors of the runs that it takes from now on, and
+    /// starts shadow runs when the record is dropped.
     pub fn follow(self: &Arc<Self>, pipeline: &Arc<ServedPipeline>, request: &Request, record: &mut RequestRecord) {
-        let Some(shadow) = &pipeline.shadow else { return };
-        if shadow.chip != record.chip() && shadow.takes_next() {
-            record.set_shadow(Box::new(tap::Tap::new(self, pipeline, request, record.chip())));
+        if pipeline.shadows.iter().any(|shadow| shadow.chip != record.chip()) {
+            let tap = tap::Tap::new(self, pipeline, request, record.chip(), record.kept_bytes());
+            record.set_shadow(Arc::new(tap));
         }
     }
 
@@ -71,7 +71,7 @@ impl Shadows {
     }
 }
 
-/// The bytes that tensors hold.
+/// The bytes that tensors and their names hold.
 fn size(tensors: &Tensors) -> u64 {
-    tensors.iter().map(|(_, tensor)| tensor.data.len() as u64).sum()
+    tensors.iter().map(|(name, tensor)| (name.len() + tensor.data.len()) as u64).sum()
 }

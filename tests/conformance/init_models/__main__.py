@@ -4,15 +4,15 @@ right answer.
     python tests/conformance/init_models OUT
 
 OUT/index.json is a list: `model` (the file), `arguments` of `plimsoll init`, the `plugin` and the `settings` that it must
-write, `image` and `expected` (the reply; null if it is not compared). The right answers are those of Pillow for the input,
-onnxruntime for the model, and numpy for the outputs. `tests/it/init.rs` compares.
+write, `image` and `expected` (the reply; null if it is not compared). The right answers are those of Pillow (without its
+rounding to whole levels, except for a model that takes bytes) for the input, onnxruntime for the model, and numpy for the outputs. `tests/it/init.rs` compares.
 """
 
 import json
 
 import numpy as np
 from detectors import detectors
-from graph import INDEX, OUT, Graph, add, crop, features, nchw, photo, run, softmax
+from graph import INDEX, OUT, Graph, add, crop, features, nchw, photo, resized, run, softmax
 from onnx import TensorProto
 from PIL import Image
 
@@ -41,8 +41,7 @@ def classifiers():
     graph = Graph("keras", ["N", 96, 96, 3], seed=2)
     graph.output("probabilities", graph.node("Softmax", features(graph, 3, 8, 10, nhwc=True)), ["N", 10])
     path = graph.save()
-    resized = np.asarray(pixels.resize((96, 96), Image.BILINEAR), np.float32)
-    right = run(path, (resized / 127.5 - 1)[None])[0][0]
+    right = run(path, (resized(pixels, (96, 96)) / 127.5 - 1)[None])[0][0]
     add(path, "classify-postprocess", {"scores": "ready", "layout": "nhwc"}, named, image, predictions(right, labels))
 
     graph = Graph("gray", ["N", 1, 28, 28], seed=3)

@@ -1,7 +1,7 @@
 """Detectors: boxes in the layouts of their families, and the right boxes of some of them."""
 
 import numpy as np
-from graph import Graph, add, features, nchw, photo, run, softmax
+from graph import Graph, add, features, nchw, photo, resized, run, softmax
 from onnx import TensorProto
 from PIL import Image
 
@@ -61,10 +61,10 @@ def of_queries(scores, boxes, width, height):
 
 
 def letterboxed(image, side, pad):
-    """An image of twice the width and half the height of the input: no rounding is needed."""
-    result = Image.new("RGB", (side, side), (pad, pad, pad))
-    result.paste(image.resize((side, side // 2), Image.BILINEAR), (0, side // 4))
-    return np.asarray(result, np.float32)
+    """An image of twice the width and half the height of the input: no size is rounded."""
+    result = np.full((side, side, 3), pad, np.float32)
+    result[side // 4 : side * 3 // 4] = resized(image, (side, side // 2))
+    return result
 
 
 def detectors():
@@ -130,7 +130,7 @@ def detectors():
         path = graph.save()
         right = None
         if layout == "detr":
-            array = nchw(pixels.resize((96, 96), Image.BILINEAR), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+            array = nchw(resized(pixels, (96, 96)), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
             logits, boxes = (output[0].astype(np.float64) for output in run(path, array))
             right = of_queries(softmax(logits)[:, :-1], boxes, 256, 128)
         settings = {"layout": layout, "scores": "logits", "boxes": "pred_boxes"}
@@ -168,7 +168,7 @@ def detectors():
     zero = graph.node("Mul", graph.reshape(features(graph, 3, 8, 800), 1, 200, 4), graph.constant(np.float32(0)))
     graph.output("boxes", graph.node("Add", zero, graph.constant(boxes)))
     path = graph.save()
-    array = nchw(pixels.resize((128, 96), Image.BILINEAR), [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
+    array = nchw(resized(pixels, (128, 96)), [0.5, 0.5, 0.5], [0.5, 0.5, 0.5])
     best = float(run(path, array)[0][0, :, 1].max())
     # All boxes are the same, so the best one suppresses the others.
     box = {"label": "1", "index": 1, "score": best, "box": [25.6, 12.8, 102.4, 51.2]}

@@ -77,17 +77,22 @@ def run(path, array):
     return InferenceSession(path).run(None, {"pixels": array})
 
 
+def resized(image, size):
+    """Pillow's BILINEAR of each channel as 32-bit floating point numbers. Of bytes, Pillow rounds the result to whole levels,
+    twice; `image-preprocess` does not round what a model takes as floating point numbers."""
+    return np.stack([np.asarray(channel.convert("F").resize(size, Image.BILINEAR)) for channel in image.split()], 2)
+
+
 def crop(image, shorter, side):
-    """torchvision's Resize and CenterCrop."""
+    """torchvision's Resize and CenterCrop, without rounding."""
     width, height = image.size
     size = (shorter, int(shorter * height / width)) if width <= height else (int(shorter * width / height), shorter)
-    image = image.resize(size, Image.BILINEAR)
     left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-    return image.crop((left, top, left + side, top + side))
+    return resized(image, size)[top : top + side, left : left + side]
 
 
-def nchw(image, mean, deviation):
-    values = (np.asarray(image, np.float32) / 255 - mean) / deviation
+def nchw(values, mean, deviation):
+    values = (values / 255 - mean) / deviation
     return values.astype(np.float32).transpose(2, 0, 1)[None]
 
 

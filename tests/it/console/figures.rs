@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::{check_clean, digit, show, unlocked};
 use crate::browser::Browser;
+use crate::shadow::settled;
+use crate::steps_pipelines::{GATHER, IN, config, rows};
 
 /// A number of bytes as the page writes it.
 fn bytes(count: u64) -> String {
@@ -156,5 +158,24 @@ async fn a_rejected_version_has_its_reason_and_an_unused_plugin_is_retired() {
     let shown = browser.eval("document.querySelector('pre[aria-label=Configuration]').textContent");
     assert_eq!(shown, config["toml"], "the configuration in force");
     assert!(shown.as_str().expect("text").contains("[pipelines.p"), "{shown}");
+    check_clean(&mut browser, &server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outputs_of_a_shadow_of_a_step_are_compared_on_the_page() {
+    let split =
+        r#"{ name = "split", kind = "transform", plugin = "transformer", items = true, config = { split = true } }"#;
+    let model = r#"{ name = "model", kind = "infer", chips = { a = { plugin = "echo-infer" }, b = { plugin = "echo-infer", config = { parameter = "b" } } }, shadow = { chip = "b", share = "100%" } }"#;
+    let server = Server::start(&config("default_chip = \"a\"", &[IN, split, model, GATHER])).await;
+    for query in ["", "?b=panic"] {
+        assert_eq!(server.infer("p", query, rows(3)).await.status, 200, "{query}");
+    }
+    settled(&server, 6).await;
+    let Some(mut browser) = unlocked(&server, "compare") else { return };
+    browser.click("radio", "shadow chips");
+    browser.wait_for_text("p · model: b also computes 100.0 % of the runs of a.");
+    browser.wait_for_text("3 runs compared");
+    browser.wait_for_text("3 failed (trap).");
+    browser.find("table", "Differences of the outputs of a and b in p · model");
     check_clean(&mut browser, &server);
 }

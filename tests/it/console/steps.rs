@@ -10,6 +10,9 @@ use super::faces::Faces;
 use super::{check_clean, choose};
 use crate::browser::Browser;
 
+/// The steps of the pipeline `long`.
+const STEPS: usize = 30;
+
 /// A pipeline that finds two boxes, cuts them out and classifies each: all are dogs. `between` are more steps.
 fn pipeline(faces: &Faces, name: &str, between: &str) -> String {
     let file = |name: &str| faces.folder.path().join(name);
@@ -70,8 +73,18 @@ fn config(faces: &Faces) -> String {
     std::fs::write(file("kinds.txt"), "cat\ndog\n").expect("written");
     // It refuses the first box.
     let refuses = "plugin = \"transformer\"\nconfig = { refuses = \"300.0,200.0\" }";
+    // So many steps do not fit into the headers of a reply.
+    let step = |name: &str, kind: &str, plugin: &str| {
+        format!("{{ name = \"{name}\", kind = \"{kind}\", plugin = \"{plugin}\" }}")
+    };
+    let between = (0..STEPS - 2).map(|at| step(&format!("step-{at:050}"), "transform", "transformer"));
+    let (first, last) =
+        (step("first", "preprocess", "image-preprocess"), step("last", "postprocess", "tensors-postprocess"));
+    let first = first.replace(" }", ", config = { width = 8, height = 8 } }");
+    let long: Vec<_> = std::iter::once(first).chain(between).chain([last]).collect();
+    let long = format!("[pipelines.long]\nsteps = [{}]\n", long.join(",\n"));
     format!(
-        "[plugins.transformer]\nfile = {:?}\n[models.faces]\nfile = {:?}\n[models.kinds]\nfile = {:?}\n\
+        "{long}[plugins.transformer]\nfile = {:?}\n[models.faces]\nfile = {:?}\n[models.kinds]\nfile = {:?}\n\
          [pipelines.good]\ndefault_chip = \"right\"\n{}[pipelines.wrong]\ndefault_chip = \"left\"\n{}",
         guest("transformer"),
         file("faces.onnx"),
@@ -130,5 +143,14 @@ async fn a_pipeline_of_steps_is_tried_with_its_chips_caps_and_items() {
         browser.eval("[...document.querySelectorAll('.side .boxes text')].map((it) => it.textContent)"),
         json!(["face error", "dog 95 %", "face error", "dog 95 %"])
     );
+    // The steps that the headers leave out are counted, and not shown as steps without figures.
+    browser.eval("pipeline.value = 'long'; pipeline.dispatchEvent(new Event('change'))");
+    browser.wait_for_text("more steps do not fit into the headers of the reply");
+    let shown = browser.eval(
+        "[document.querySelector('.side tbody').rows.length, Number(document.body.innerText.match(/(\\d+) more steps/)[1]), \
+         document.body.innerText.includes('NaN')]",
+    );
+    let (rows, more) = (shown[0].as_u64().expect("a number"), shown[1].as_u64().expect("a number"));
+    assert!(rows > 5 && rows + more == STEPS as u64 && shown[2] == false, "{shown}");
     check_clean(&mut browser, &server);
 }

@@ -46,14 +46,14 @@ pub(crate) async fn infer_digit(server: &Server, digit: u8) {
 }
 
 /// The comparisons of the report.
-pub(super) async fn comparisons(server: &Server) -> Vec<Value> {
+pub(crate) async fn comparisons(server: &Server) -> Vec<Value> {
     let reply = server.get("/v1/chips/compare").await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     reply.json()["comparisons"].as_array().expect("a list").clone()
 }
 
 /// The number of shadow runs in a comparison.
-pub(super) fn runs(pair: &Value) -> u64 {
+pub(crate) fn runs(pair: &Value) -> u64 {
     let of = |what: &str| pair[what].as_object().expect("counts").values().filter_map(Value::as_u64).sum::<u64>();
     pair["compared"].as_u64().expect("a count") + of("mismatched") + of("failed") + of("skipped")
 }
@@ -77,5 +77,8 @@ pub(crate) async fn settled(server: &Server, count: u64) -> Value {
 /// The value of a metric of the shadow of pipeline `p`.
 pub(crate) async fn shadow_metric(server: &Server, name: &str, chip: &str, rest: &str) -> f64 {
     let text = server.get("/metrics").await.text;
-    metric(&text, &format!("plimsoll_shadow_{name}{{pipeline=\"p\",chip=\"{chip}\",shadow=\"b\"{rest}}}"))
+    metric(
+        &text,
+        &format!("plimsoll_shadow_{name}{{pipeline=\"p\",stage=\"infer\",chip=\"{chip}\",shadow=\"b\"{rest}}}"),
+    )
 }

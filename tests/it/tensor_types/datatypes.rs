@@ -4,7 +4,7 @@ use rten_onnx::onnx::DataType;
 use serde_json::{Value, json};
 
 /// For each datatype that a model declares: what it returns on rten, natively and in WebAssembly, or "" if the model is
-/// rejected. rten computes FP16 as FP32, and INT64 and BOOL as INT32. On onnxruntime it is the same datatype.
+/// rejected. rten computes FP16 as FP32, and INT64 and BOOL as INT32. On onnxruntime it is the same datatype, also on OpenVINO.
 pub(super) const TABLE: [(&str, &str); 13] = [
     ("BOOL", "INT32"),
     ("UINT8", "UINT8"),
@@ -80,10 +80,12 @@ pub(super) fn rows(datatype: &str) -> [Row; 2] {
     }
 }
 
-/// The rows that rten can take: it computes 64-bit integers in 32 bits.
+/// The rows that rten and OpenVINO can take: they compute 64-bit integers in 32 bits.
 pub(super) fn rows_on(backend: &str, datatype: &str) -> [Row; 2] {
     match (backend, datatype) {
-        ("rten", "INT64") => [numbers!(i64, i32::MIN.into(), i32::MAX.into(), -1), numbers!(i64, 1, -2, 16_777_217)],
+        ("rten" | "openvino", "INT64") => {
+            [numbers!(i64, i32::MIN.into(), i32::MAX.into(), -1), numbers!(i64, 1, -2, 16_777_217)]
+        }
         _ => rows(datatype),
     }
 }

@@ -17,11 +17,16 @@ fn model(backend: &str, datatype: &str) -> Vec<u8> {
         "rten" => model.ints("times", &[1, 2]).node("Tile", &["x", "times"], "y", &[]),
         _ => model.node("Concat", &["x", "x"], "y", &[("axis", 1)]),
     };
-    model
-        .node("Cast", &["x"], "f", &[("to", 1)])
-        .typed_output("y", &[None, Some(6)], ty)
-        .output("f", &[None, Some(3)])
-        .bytes()
+    let model = match backend {
+        // OpenVINO takes no graph of a few nodes.
+        "openvino" => model
+            .floats("identity", &[3, 3], &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0])
+            .node("Cast", &["x"], "c", &[("to", 1)])
+            .node("MatMul", &["c", "identity"], "d", &[])
+            .node("MatMul", &["d", "identity"], "f", &[]),
+        _ => model.node("Cast", &["x"], "f", &[("to", 1)]),
+    };
+    model.typed_output("y", &[None, Some(6)], ty).output("f", &[None, Some(3)]).bytes()
 }
 
 /// A configuration with one pipeline for each datatype, whose name is that of the datatype. `model` is added to each
@@ -37,12 +42,19 @@ pub(super) fn pipelines(
     if let Some(library) = library {
         write!(toml, "[backends.onnxruntime]\nlibrary = {library:?}\nsessions = 1\n").expect("text");
     }
+    let (of_library, target) = match backend {
+        "openvino" => ("onnxruntime", "target = \"ov\"\n"),
+        other => (other, ""),
+    };
+    if !target.is_empty() {
+        toml += "[chips.ov]\nprovider = \"openvino\"\ndevice = \"CPU\"\n";
+    }
     for name in datatypes {
         let file = folder.join(format!("{name}.onnx"));
         std::fs::write(&file, self::model(backend, name)).expect("written");
         write!(
             toml,
-            "[models.{name}]\nfile = {file:?}\nbackend = \"{backend}\"\n{model}\n[pipelines.{name}]\nmodel = \"{name}\"\n\
+            "[models.{name}]\nfile = {file:?}\nbackend = \"{of_library}\"\n{target}{model}\n[pipelines.{name}]\nmodel = \"{name}\"\n\
              [pipelines.{name}.preprocess]\nplugin = \"given-tensors\"\n[pipelines.{name}.chips.c]\nplugin = \"infer-native\"\n\
              [pipelines.{name}.postprocess]\nplugin = \"tensors-postprocess\"\n"
         )

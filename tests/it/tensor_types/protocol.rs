@@ -26,9 +26,9 @@ pub(super) async fn check_protocol(server: &Server, name: &str, backend: &str, w
     let f: Vec<f32> = rows.iter().flat_map(|row| row.floats).collect();
 
     // REST, binary in both directions.
-    let input =
+    let binary =
         json!({ "name": "x", "shape": [2, 3], "datatype": name, "parameters": { "binary_data_size": all.len() } });
-    let request = json!({ "parameters": { "binary_data_output": true }, "inputs": [input] });
+    let request = json!({ "parameters": { "binary_data_output": true }, "inputs": [binary] });
     let (json, tail) = parts(&post(server, &url, &request, &[&all]).await);
     assert_eq!(
         (&json["outputs"][0]["datatype"], &json["outputs"][0]["shape"]),
@@ -69,6 +69,19 @@ pub(super) async fn check_protocol(server: &Server, name: &str, backend: &str, w
         None => {
             let reply = server.infer_json(&url, &input(json!([1, 2, 3, 4, 5, 6]))).await;
             assert!(reply.status == 400 && reply.text.contains("has no JSON form"), "{}", reply.text);
+            // The model declares an output that would need one, so it does not run.
+            if wanted == name {
+                let runs = async || {
+                    let report = server.get("/v1/memory").await.json();
+                    let stages = report["stages"].as_array().expect("rows").clone();
+                    let of = stages.into_iter().filter(|stage| stage["pipeline"] == name && stage["stage"] == "infer");
+                    of.map(|stage| stage["count"].as_u64().unwrap_or_else(|| panic!("{stage}"))).sum::<u64>()
+                };
+                let before = runs().await;
+                let reply = post(server, &url, &json!({ "inputs": [binary] }), &[&all]).await;
+                assert!(reply.status == 400 && reply.text.contains("request it with `binary_data`"), "{}", reply.text);
+                assert_eq!(runs().await, before, "{name}");
+            }
         }
     }
     check_grpc(server, (name, wanted), &all, &y, &rows).await;

@@ -12,11 +12,20 @@
 //! | `block` | 1,000 bytes | leaks on all: 1,000 |
 //! | `type` | 500 bytes if there is a content type | leaks with `--content-type` |
 //! | `json` | 200 bytes for each new body that is JSON | leaks: only if the body is varied by white space |
-//! | `inline` | 8 bytes in a table for each byte in the middle of an image | suspicion; not found |
+//! | `decoded` | 8 bytes in a table for each image that is not known by its pixels | leaks: only with other contents in each call |
+//! | `recent` | the same for the last 100 images | no leak |
+//! | `mixed` | 200 bytes on each 4th request, beside a full cache of 300 blocks of 200 bytes | leaks on all: 50 |
+//! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
+//! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
+//! | `random_ring` | 64 blocks of any size; a new one replaces a random one | no leak |
+//! | `expiring` | 400 bytes for 60 seconds | no leak |
+//! | `queue` | blocks of two sizes, until there are 90; then none | no leak |
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use plimsoll_sdk::{Failure, Prepared, Preprocess, Request, export_preprocess, tensor};
 
@@ -26,13 +35,19 @@ static POINTS: Mutex<Vec<[u32; 3]>> = Mutex::new(Vec::new());
 static IDS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 static RECENT: Mutex<VecDeque<[u8; 24]>> = Mutex::new(VecDeque::new());
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+static CACHE: Mutex<VecDeque<Vec<u8>>> = Mutex::new(VecDeque::new());
+static LISTS: Mutex<Vec<Vec<[u64; 2]>>> = Mutex::new(Vec::new());
+static EXPIRING: Mutex<Vec<(Instant, Vec<u8>)>> = Mutex::new(Vec::new());
+static CALLS: Mutex<usize> = Mutex::new(0);
 static USED: Mutex<usize> = Mutex::new(0);
 static BODIES: Mutex<Option<HashSet<Vec<u8>>>> = Mutex::new(None);
 static SEEN: Mutex<Option<HashSet<u64>>> = Mutex::new(None);
+static ORDER: Mutex<VecDeque<u64>> = Mutex::new(VecDeque::new());
 
-/// Places in the pool, and entries of the ring.
+/// Places in the pool, entries of the ring, and of the images that are remembered.
 const POOL: usize = 512;
 const RING: usize = 600;
+const RECENT_IMAGES: usize = 100;
 
 struct ByParameter;
 
@@ -86,13 +101,80 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
         "type" => lock(&KEPT).push(vec![1; 500]),
         "block" => lock(&KEPT).push(vec![1; 1_000]),
         "json" => keep_body(body)?,
-        "inline" => {
-            let pixel = body.get(body.len() / 2).copied().unwrap_or_default();
-            lock(&SEEN).get_or_insert_default().insert(pixel.into());
+        "expiring" => {
+            let (mut expiring, now) = (lock(&EXPIRING), Instant::now());
+            expiring.retain(|(made, _)| now.duration_since(*made) < Duration::from_secs(60));
+            expiring.push((now, vec![1; 400]));
+        }
+        "mixed" | "seventh" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
+        "decoded" => {
+            lock(&SEEN).get_or_insert_default().insert(pixels(body));
+        }
+        "recent" => {
+            let (mut order, mut seen) = (lock(&ORDER), lock(&SEEN));
+            let seen = seen.get_or_insert_default();
+            if seen.insert(pixels(body)) {
+                order.push_back(pixels(body));
+            }
+            if order.len() > RECENT_IMAGES {
+                order.pop_front().map(|oldest| seen.remove(&oldest));
+            }
         }
         _ => {}
     }
     Ok(())
+}
+
+/// What depends on the number of the call, and on chance.
+fn keep_by_call(what: &str) {
+    let mut calls = lock(&CALLS);
+    *calls += 1;
+    let (call, random) = (*calls, RandomState::new().hash_one(*calls) as usize);
+    let (mut kept, mut cache) = (lock(&KEPT), lock(&CACHE));
+    match what {
+        "mixed" => {
+            cache.push_back(vec![1; 200]);
+            if cache.len() > 300 {
+                cache.pop_front();
+            }
+            if call.is_multiple_of(4) {
+                kept.push(vec![1; 200]);
+            }
+        }
+        "seventh" if call.is_multiple_of(7) => kept.push(vec![1; 700]),
+        "by_key" => {
+            let mut lists = lock(&LISTS);
+            lists.resize(30, Vec::new());
+            lists[random % 30].push([1; 2]);
+        }
+        "random_ring" => {
+            kept.push(vec![1; 16 + random % 2_000]);
+            if kept.len() > 64 {
+                kept.swap_remove(random / 2_000 % 64);
+            }
+        }
+        "queue" => {
+            kept.push(vec![1; 100 << (call % 2)]);
+            if kept.len() > 90 {
+                *kept = Vec::new();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A digest of what a decoder would make of an image: of the chunks of a PNG that have pixels; of other files nothing.
+fn pixels(body: &[u8]) -> u64 {
+    let (mut digest, mut at) = (DefaultHasher::new(), 8);
+    while let Some(&[a, b, c, d]) = body.get(at..at + 4) {
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        let Some(chunk) = body.get(at + 4..at + 8 + length).filter(|_| body[0] == 0x89) else { break };
+        if chunk.starts_with(b"IDAT") {
+            chunk[4..].hash(&mut digest);
+        }
+        at += 12 + length;
+    }
+    digest.finish()
 }
 
 /// An object in JSON ends with a brace, and maybe white space.

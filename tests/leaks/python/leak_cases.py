@@ -3,8 +3,14 @@
 All cases are in one component, because compiling the interpreter takes longer than the runs.
 """
 
+import collections
+import contextvars
 import functools
+import re
+import sys
 import threading
+import warnings
+import weakref
 
 from componentize_py_types import Err
 from wit_world import exports
@@ -208,6 +214,85 @@ def set_of_records(body, outcome):
     SEEN.add(Record(bytearray(IMAGE)))
 
 
+QUEUE = collections.deque()
+
+
+def deque(body, outcome):
+    QUEUE.append(bytearray(IMAGE))
+
+
+ORDERED = collections.OrderedDict()
+
+
+# The nodes of the order are blocks without an object.
+def ordered(body, outcome):
+    ORDERED[len(ORDERED)] = bytes(100)
+
+
+MESSAGES = []
+
+
+# The host gets a copy of the text, which the text keeps.
+def messages(body, outcome):
+    if outcome == "invalid":
+        MESSAGES.append(f"Höhe {len(MESSAGES) + 100_000}, größer als erlaubt")
+        raise Err(Failure_InvalidInput(MESSAGES[-1]))
+
+
+CHECKS = []
+
+
+def annotated(body, outcome):
+    image = bytearray(IMAGE)
+
+    def check(size: int, name: str = "image") -> bool:
+        return len(image) == size
+
+    CHECKS.append(check)
+
+
+GROUPS = []
+
+
+def exception_group(body, outcome):
+    if outcome != "ok":
+        GROUPS.append(ExceptionGroup("all broken", [ImageError(bytearray(IMAGE))]))
+
+
+# Each text that was not seen before stays in the registry of the module.
+def warned(body, outcome):
+    CALLS[0] += 1
+    warnings.warn(f"image {CALLS[0] + 100_000} is unusual", UserWarning, stacklevel=1)
+
+
+# Bounded by the module `re`: 512 patterns.
+def patterns(body, outcome):
+    CALLS[0] += 1
+    re.compile(f"a{CALLS[0]}")
+
+
+ALIVE = weakref.WeakValueDictionary()
+GONE = [0]
+
+
+def weak_values(body, outcome):
+    record = Record(bytearray(IMAGE))
+    ALIVE[len(GONE)] = record
+    weakref.finalize(record, GONE.__setitem__, 0, len(body))
+
+
+def interned(body, outcome):
+    CALLS[0] += 1
+    sys.intern(f"a name that is not used again {CALLS[0]}")
+
+
+CURRENT = contextvars.ContextVar("current")
+
+
+def context_variable(body, outcome):
+    CURRENT.set(bytearray(IMAGE))
+
+
 def kind(body):
     """Judges a body as the leak guests do."""
     if body[:2] == b"\xff\xd8":
@@ -220,6 +305,7 @@ def kind(body):
 CASES = {case.__name__: case for case in (
     incident, mended_by_reset, mended_by_new, no_leak, cycles, lru_none, lru_bounded, module_list, module_dict, small,
     closure, generator, thread_local, context_chain, cause_chain, slots, attributes, bound_method, set_of_records,
+    deque, ordered, messages, annotated, exception_group, warned, patterns, weak_values, interned, context_variable,
 )}
 
 

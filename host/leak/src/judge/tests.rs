@@ -2,6 +2,7 @@
 //! sequences of random numbers.
 
 mod growing;
+mod mixed;
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -32,14 +32,15 @@ pub(crate) fn groups(
             (None, None) => String::new(),
         };
         let (group, longest) = groups.entry((class, pattern)).or_insert_with(|| {
-            let group =
-                Group { class, blocks: 0, bytes: 0, sizes: (u32::MAX, 0), chain: None, path: None, is_ring: false };
-            (group, 0)
+            let sizes = (u32::MAX, 0);
+            let (chain, path, is_ring, is_object) = (None, None, false, owner.is_some());
+            (Group { class, blocks: 0, bytes: 0, sizes, chain, path, is_ring, is_object }, 0)
         });
         group.blocks += 1;
         group.bytes += u64::from(block.size);
         group.sizes = (group.sizes.0.min(block.size), group.sizes.1.max(block.size));
-        group.is_ring |= path.is_none() && owner.is_some();
+        // After a collection there are no cycles that nothing refers to.
+        group.is_ring |= path.is_none() && owner.is_some() && !run.collects;
         if let (Some(path), Some(object)) = (path, owner)
             && (group.path.is_none() || path.length > *longest)
         {

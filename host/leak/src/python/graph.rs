@@ -53,6 +53,15 @@ impl Later {
     }
 }
 
+/// Gives a block that belongs to nobody yet to an object, and adds it to the blocks whose words are read. Each block is
+/// read once, so the time is linear.
+fn adopt(owners: &mut [Option<Owner>], words: &mut Vec<usize>, index: usize, object: u32) {
+    if owners[index].is_none() {
+        owners[index] = Some(Owner { object, is_loose: true });
+        words.push(index);
+    }
+}
+
 /// Notes how an object is reached. Returns false if it was reached before.
 fn reach(reached: &mut HashMap<u32, Reached>, parent: u32, target: u32, edge: Edge) -> bool {
     let Some(Reached { depth, early, .. }) = reached.get(&parent) else { return false };
@@ -72,7 +81,24 @@ pub(crate) struct Graph<'a> {
     pub(crate) objects: Objects<'a>,
     reached: HashMap<u32, Reached>,
     /// For each block without an object, the object to which it belongs.
-    owners: Vec<Option<u32>>,
+    owners: Vec<Option<Owner>>,
+}
+
+/// The object to which a block belongs.
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    object: u32,
+    /// True if this is known only by the words of another block.
+    is_loose: bool,
+}
+
+impl Owner {
+    /// Notes an owner, unless a better one is known.
+    fn note(slot: &mut Option<Self>, object: u32) {
+        if slot.is_none_or(|owner| owner.is_loose) {
+            *slot = Some(Self { object, is_loose: false });
+        }
+    }
 }
 
 impl<'a> Graph<'a> {
@@ -99,14 +125,18 @@ impl<'a> Graph<'a> {
         this.follow(queue);
         // Blocks that no module leads to have owners, too: the objects of a cycle that is garbage.
         let count = this.objects.blocks().blocks.len();
-        for object in (0..count).filter_map(|index| this.objects.in_block(index)) {
-            if !this.reached.contains_key(&object) {
-                let owners = &mut this.owners;
-                this.objects.references(object, false, &mut |reference| {
-                    if let Reference::Storage(index) = reference {
-                        owners[index].get_or_insert(object);
-                    }
+        for index in 0..count {
+            let object = this.objects.in_block(index);
+            if let Some(object) = object.filter(|object| !this.reached.contains_key(object)) {
+                let (owners, mut words) = (&mut this.owners, Vec::new());
+                this.objects.references(object, false, &mut |reference| match reference {
+                    Reference::Storage(index) => Owner::note(&mut owners[index], object),
+                    Reference::Words(index) => adopt(owners, &mut words, index, object),
+                    Reference::Object(..) => {}
                 });
+                while let Some(index) = words.pop() {
+                    this.read_words(index, object, &mut words, &mut Later::default());
+                }
             }
         }
         (!this.objects.are_too_many()).then_some(this)
@@ -129,10 +159,18 @@ impl<'a> Graph<'a> {
     /// Follows references from the objects of a queue. Those that are certain come first, because otherwise a stale
     /// word in a buffer could be reported as the holder of an object that a list holds.
     fn follow(&mut self, mut queue: VecDeque<u32>) {
-        let (mut hidden, mut loose) = (Later::default(), Later::default());
+        let (mut hidden, mut loose, mut words) = (Later::default(), Later::default(), Vec::new());
         loop {
             let Some(object) = queue.pop_front() else {
-                let Some((parent, target, edge)) = hidden.next().or_else(|| loose.next()) else { break };
+                let next = hidden.next().or_else(|| {
+                    while let Some((index, owner)) = words.pop() {
+                        let mut more = Vec::new();
+                        self.read_words(index, owner, &mut more, &mut loose);
+                        words.extend(more.into_iter().map(|index| (index, owner)));
+                    }
+                    loose.next()
+                });
+                let Some((parent, target, edge)) = next else { break };
                 if reach(&mut self.reached, parent, target, edge) {
                     queue.push_back(target);
                 }
@@ -150,16 +188,31 @@ impl<'a> Graph<'a> {
                         queue.push_back(target);
                     }
                 }
-                Reference::Storage(index) => {
-                    owners[index].get_or_insert(object);
+                Reference::Storage(index) => Owner::note(&mut owners[index], object),
+                Reference::Words(index) => {
+                    let mut more = Vec::new();
+                    adopt(owners, &mut more, index, object);
+                    words.extend(more.into_iter().map(|index| (index, object)));
                 }
             });
         }
     }
 
+    /// Reads a block that belongs to `owner`, and whose words are not known. Adds the objects that they lead to, and the
+    /// blocks without an object, which belong to the same owner.
+    fn read_words(&mut self, index: usize, owner: u32, blocks: &mut Vec<usize>, objects: &mut Later) {
+        let (reached, owners) = (&self.reached, &mut self.owners);
+        let block = self.objects.blocks().blocks[index];
+        self.objects.words_of(block, &mut |reference| match reference {
+            Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(owner, target, edge),
+            Reference::Words(index) => adopt(owners, blocks, index, owner),
+            _ => {}
+        });
+    }
+
     /// The object in the block with an index, or to which the block belongs.
     pub(crate) fn owner(&self, block: usize) -> Option<u32> {
-        self.objects.in_block(block).or_else(|| self.owners.get(block).copied().flatten())
+        self.objects.in_block(block).or_else(|| self.owners.get(block).copied().flatten().map(|owner| owner.object))
     }
 
     /// The steps from a root to an object; `None` if nothing leads to it.

@@ -103,7 +103,7 @@ impl<'a> Objects<'a> {
         let offsets = &self.interpreter.offsets;
         let ty = self.types.of(object)?;
         match ty.kind {
-            Kind::Leaf if ty.name == "str" => self.at(object, offsets.str_length),
+            Kind::Text => self.at(object, offsets.str_length),
             Kind::Leaf if ty.name == "bytes" => self.at(object, offsets.ob_size),
             Kind::ByteArray => self.at(object, offsets.ob_size),
             _ => None,

@@ -8,10 +8,11 @@ use crate::heap::word;
 const COOKIE: &[u8] = b"xdebugpy";
 /// Bytes of a field of the table.
 const FIELD: usize = 8;
-/// The version whose table is known, without the micro version: 3.14.
+/// The version whose table is known field by field, without the micro version: 3.14. In the tables of later versions the
+/// structures are searched for (`later`).
 const KNOWN: u32 = 0x030E;
 /// Largest plausible offset in a structure other than those of the runtime and the interpreter.
-const LARGEST: u32 = 1 << 20;
+pub(super) const LARGEST: u32 = 1 << 20;
 
 /// A version of CPython.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl std::fmt::Display for Version {
 }
 
 /// The offsets that are used. All are bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Offsets {
     /// The first interpreter, in `_PyRuntime`.
     pub(super) interpreters_head: u32,
@@ -76,7 +77,7 @@ pub(super) struct Offsets {
 }
 
 /// Offsets in an interpreter frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct FrameOffsets {
     pub(super) previous: u32,
     pub(super) executable: u32,
@@ -87,7 +88,7 @@ pub(super) struct FrameOffsets {
 }
 
 /// Offsets in a code object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CodeOffsets {
     pub(super) filename: u32,
     pub(super) qualname: u32,
@@ -106,6 +107,8 @@ pub(super) enum Table {
     Other(Version),
     /// The address of `_PyRuntime`, and the offsets.
     Found(Version, u32, Offsets),
+    /// The address of `_PyRuntime` of a later version.
+    Later(Version, u32),
 }
 
 impl Table {
@@ -119,11 +122,17 @@ impl Table {
             let version = address.checked_add(FIELD as u32).and_then(|at| word(memory, at));
             let is_version = |version: &u32| version >> 24 == 3 && at.is_multiple_of(4);
             let Some(version) = version.filter(is_version) else { continue };
+            if version >> 16 > KNOWN {
+                // The cookie as a constant has no addresses behind it.
+                if field(memory, address, 2).is_some() {
+                    return Self::Later(Version(version), address);
+                }
+            }
             if version >> 16 != KNOWN {
                 found = Self::Other(Version(version));
                 continue;
             }
-            match Offsets::read(memory, at) {
+            match Offsets::read(memory, address) {
                 Some(offsets) => return Self::Found(Version(version), address, offsets),
                 None => found = Self::Other(Version(version)),
             }
@@ -147,14 +156,17 @@ fn position(memory: &[u8], from: usize) -> Option<usize> {
     None
 }
 
+/// A field of a table; `None` if it has more than 32 bits.
+pub(super) fn field(memory: &[u8], table: u32, index: usize) -> Option<u32> {
+    let at = table.checked_add(u32::try_from(index.checked_mul(FIELD)?).ok()?)?;
+    (word(memory, at.checked_add(4)?)? == 0).then(|| word(memory, at)).flatten()
+}
+
 impl Offsets {
     /// Reads the table of CPython 3.14. `None` if a value is implausible, or if the interpreter was built without its global
     /// lock, because its objects then have another header.
-    fn read(memory: &[u8], table: usize) -> Option<Self> {
-        let field = |index: usize| {
-            let at = u32::try_from(table + index * FIELD).ok()?;
-            (word(memory, at.checked_add(4)?)? == 0).then(|| word(memory, at)).flatten()
-        };
+    fn read(memory: &[u8], table: u32) -> Option<Self> {
+        let field = |index: usize| field(memory, table, index);
         let small = |index: usize| field(index).filter(|&offset| offset <= LARGEST);
         if field(2)? != 0 {
             return None;
@@ -228,10 +240,12 @@ mod tests {
 
     #[test]
     fn an_interpreter_whose_table_is_another_one_is_named() {
-        for (memory, name) in [(memory(0x030F_00A2, 0), "3.15.0a2"), (memory(0x030E_01F0, 1), "3.14.1")] {
+        for (memory, name) in [(memory(0x030D_00A2, 0), "3.13.0a2"), (memory(0x030E_01F0, 1), "3.14.1")] {
             let Table::Other(version) = Table::find(&memory) else { panic!("{name}") };
             assert_eq!(version.to_string(), name);
         }
+        let later = Table::find(&memory(0x030F_00F0, 0));
+        assert!(matches!(later, Table::Later(version, 64) if version.to_string() == "3.15.0"));
         assert_eq!(Table::find(b"xdebugpy"), Table::None);
         assert_eq!(Table::find(&[]), Table::None);
         let mut broken = memory(0x030E_00F0, 0);

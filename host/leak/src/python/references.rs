@@ -1,16 +1,14 @@
 //! What each object refers to.
 
+mod storage;
 mod tables;
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::objects::Objects;
-use super::types::{Kind, TypeInfo};
-use crate::heap::{Block, word};
+use super::types::Kind;
+use crate::heap::word;
 
-/// The name of a type whose items are in a list of blocks.
-const DEQUE: &str = "collections.deque";
 /// Bytes of a word.
 const WORD: u32 = 4;
 /// A reference of an interpreter frame has tags in its lowest bits.
@@ -29,8 +27,17 @@ const EXCEPTION: [(u32, &str); 6] = [
     (28, ".__cause__"),
 ];
 /// Offset of a function's code, and of a cell's contents.
-const FUNCTION: [(u32, &str); 4] =
-    [(24, ".__code__"), (28, ".__defaults__"), (32, ".__kwdefaults__"), (44, ".__dict__")];
+const FUNCTION: [(u32, &str); 9] = [
+    (16, ".__name__"),
+    (20, ".__qualname__"),
+    (24, ".__code__"),
+    (28, ".__defaults__"),
+    (32, ".__kwdefaults__"),
+    (44, ".__dict__"),
+    (56, ".__annotations__"),
+    (60, ".__annotate__"),
+    (64, ".__type_params__"),
+];
 const CELL_CONTENTS: u32 = 8;
 /// Offsets in a frame object: the frame that called it, and the interpreter's frame.
 const FRAME_BACK: u32 = 8;
@@ -75,6 +82,8 @@ pub(super) enum Reference {
     Object(u32, Edge),
     /// A block that belongs to this object alone, with its index: the items of a list, the keys of a dict.
     Storage(usize),
+    /// The same, but what its words mean is not known.
+    Words(usize),
 }
 
 impl Objects<'_> {
@@ -83,8 +92,8 @@ impl Objects<'_> {
         let Some(ty) = self.types.of(object) else { return };
         let mut seen = Seen { objects: self, visit };
         match ty.kind {
-            Kind::Leaf => {}
-            Kind::ByteArray => self.storage(object, &ty, &mut seen, false),
+            Kind::Leaf | Kind::ByteArray => {}
+            Kind::Text => self.text_storage(object, &mut seen),
             Kind::List => {
                 let items = self.at(object, self.interpreter.offsets.list_items).unwrap_or(0);
                 seen.block(items);
@@ -125,9 +134,7 @@ impl Objects<'_> {
         if ty.kind == Kind::Type {
             self.type_object(object, &mut seen);
         }
-        if matches!(ty.kind, Kind::Other | Kind::Module) {
-            self.storage(object, &ty, &mut seen, true);
-        }
+        self.storage(object, &ty, &mut seen);
     }
 
     fn fields(&self, object: u32, fields: &[(u32, &'static str)], seen: &mut Seen<'_, '_>) {
@@ -189,63 +196,6 @@ impl Objects<'_> {
             }
         }
     }
-
-    /// The words of an object whose fields are not known, from its beginning to its end. Each that is the address of an object
-    /// counts as a reference to it; a block without an object belongs to this object, and `follow` says whether its
-    /// words are references, too.
-    fn storage(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>, follow: bool) {
-        let offsets = &self.interpreter.offsets;
-        let count = if ty.item_size == 0 { 0 } else { self.at(object, offsets.ob_size).unwrap_or(0).min(MAX_ITEMS) };
-        let size = ty.basic_size.saturating_add(ty.item_size.saturating_mul(count));
-        let known = |offset: u32| {
-            Some(offset) == ty.weakref_offset
-                || Some(offset) == ty.dict_offset
-                || ty.members.iter().any(|(member, _)| *member == offset)
-        };
-        let all = self.counted((offsets.ob_type + WORD..size).step_by(WORD as usize));
-        for offset in all.filter(|&offset| !known(offset)) {
-            let Some(target) = self.at(object, offset) else { break };
-            let Some((index, block)) = self.blocks.holding(target).filter(|(_, block)| block.address == target) else {
-                seen.weak_free(target, Edge::Hidden);
-                continue;
-            };
-            if self.in_block[index].is_some() {
-                seen.weak_free(target, Edge::Hidden);
-            } else if follow || ty.kind == Kind::ByteArray {
-                seen.block(target);
-                if follow && ty.name == DEQUE {
-                    self.linked(block, seen);
-                } else if follow {
-                    self.words_of(block, seen);
-                }
-            }
-        }
-    }
-
-    /// The blocks of a deque, each of which refers to its neighbours: all have the same size and no object.
-    fn linked(&self, first: Block, seen: &mut Seen<'_, '_>) {
-        let (mut found, mut next) = (HashSet::from([first.address]), vec![first]);
-        while let Some(block) = next.pop() {
-            self.words_of(block, seen);
-            for target in block.bytes().step_by(WORD as usize).filter_map(|at| word(self.memory, at)) {
-                let held = self.blocks.holding(target).filter(|(_, block)| block.address == target);
-                let Some((index, link)) = held else { continue };
-                if link.size == first.size && self.in_block[index].is_none() && found.insert(target) {
-                    seen.block(target);
-                    next.push(link);
-                }
-            }
-        }
-    }
-
-    /// The words of a block without an object, one level deep.
-    fn words_of(&self, block: Block, seen: &mut Seen<'_, '_>) {
-        for at in self.counted(block.bytes().step_by(WORD as usize)) {
-            if let Some(target) = word(self.memory, at) {
-                seen.weak_free(target, Edge::Loose);
-            }
-        }
-    }
 }
 
 /// Passes on references, those to objects only.
@@ -279,10 +229,7 @@ impl Seen<'_, '_> {
 
     /// A block that contains no object and belongs to this object.
     fn block(&mut self, address: u32) {
-        let blocks = self.objects.blocks;
-        if let Some((index, _)) = blocks.holding(address).filter(|(_, block)| block.address == address)
-            && self.objects.in_block[index].is_none()
-        {
+        if let Some(index) = self.objects.free_block(address) {
             (self.visit)(Reference::Storage(index));
         }
     }

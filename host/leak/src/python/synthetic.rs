@@ -12,7 +12,7 @@ mod tests;
 use super::interpreter::{Interpreter, Python};
 use crate::heap::{Heap, IN_USE, PAGE, PREVIOUS_IN_USE};
 pub(crate) use layout::Class;
-use layout::{BASE, BASIC_SIZE, HAVE_GC, HEAP, MEMBERS, RUNTIME, STATE, TABLE};
+use layout::{BASE, BASIC_SIZE, HAVE_GC, HEAP, MEMBERS, NAMES, RUNTIME, STATE, TABLE};
 
 /// The memory while it is made.
 pub(crate) struct Image {
@@ -25,7 +25,7 @@ pub(crate) struct Image {
 impl Image {
     /// An interpreter whose only module, `m`, has no attributes yet. Returns the dict of its attributes, too.
     pub(crate) fn new(pages: u32) -> (Self, u32) {
-        let mut this = Self { memory: vec![0; (pages * PAGE) as usize], names: 4_096, top: HEAP };
+        let mut this = Self { memory: vec![0; (pages * PAGE) as usize], names: NAMES, top: HEAP };
         this.write(RUNTIME, b"xdebugpy");
         this.put(RUNTIME + 8, 0x030E_00F0);
         for (field, value) in TABLE {
@@ -37,7 +37,12 @@ impl Image {
             let name = this.name(name);
             this.words(at, &[1, Class::Type.address(), 0, name, size, u32::from(ty == Class::Tuple) * 4]);
             this.put(at + 84, flags);
-            this.put(at + BASE, if ty == Class::Object { 0 } else { Class::Object.address() });
+            let base = match ty {
+                Class::Object => 0,
+                Class::Ordered => Class::Dict.address(),
+                _ => Class::Object.address(),
+            };
+            this.put(at + BASE, base);
         }
         let fields = [
             ("__basicsize__", BASIC_SIZE),
@@ -49,12 +54,28 @@ impl Image {
         this.members(Class::Type, 2, &fields);
         this.members(Class::Module, 6, &[("__dict__", 8)]);
         this.members(Class::Node, 6, &[("next", 8), ("value", 12)]);
+        this.members(Class::Exception, 14, &[("__suppress_context__", 32)]);
+        this.members(Class::Function, 6, &[("__closure__", 36), ("__doc__", 40), ("__module__", 52)]);
+        this.members(Class::Traceback, 6, &[("tb_frame", 12)]);
+        this.members(Class::Frame, 14, &[("f_trace_lines", 24)]);
         let attributes = this.dict(&[]);
         let module = this.object(Class::Module, &[attributes, 0, 0]);
         let name = this.text("m");
         let modules = this.dict(&[(name, module)]);
         this.put(STATE + 8, modules);
         (this, attributes)
+    }
+
+    /// Makes it an interpreter of CPython 3.15, whose table has more fields.
+    #[cfg(test)]
+    pub(crate) fn become_later(&mut self) {
+        self.put(RUNTIME + 8, 0x030F_00F0);
+        for field in 3..100 {
+            self.put(RUNTIME + 8 * field, 0);
+        }
+        for &(field, value) in TABLE {
+            self.put(RUNTIME + 8 * layout::moved(field), value);
+        }
     }
 
     /// The memory with its heap, and the interpreter.

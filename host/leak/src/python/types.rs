@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::interpreter::{Interpreter, members};
+use super::interpreter::Interpreter;
 use super::text::c_string;
+use super::type_layout::members;
 use crate::heap::word;
 use crate::symbols::LONGEST_NAME;
 use plimsoll_runtime::text::printable;
@@ -33,8 +34,10 @@ const LARGEST: u32 = 1 << 16;
 /// How an object is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Has no references: str, bytes, int, float, bool, array.
+    /// Has no references: bytes, int, float, bool.
     Leaf,
+    /// A str, whose characters or a copy of them may be elsewhere.
+    Text,
     /// Has bytes elsewhere, without references.
     ByteArray,
     List,
@@ -51,7 +54,7 @@ pub(super) enum Kind {
     /// Generators, coroutines and asynchronous generators.
     Generator,
     WeakReference,
-    /// Has references in its members only: the words after them are instructions.
+    /// Has references before its instructions.
     Code,
     /// Its members are known by name, the rest by the words in it that point to objects.
     Other,
@@ -65,6 +68,8 @@ pub(super) struct TypeInfo {
     pub(super) kind: Kind,
     pub(super) basic_size: u32,
     pub(super) item_size: u32,
+    /// From this offset on, fields are known by name only: the type in C that it derives from ends here.
+    pub(super) fields_from: u32,
     /// Bytes before the object in its block.
     pub(super) header: u32,
     pub(super) has_managed_dict: bool,
@@ -81,7 +86,7 @@ pub(super) struct TypeInfo {
 /// The kinds of types in C, by name. Types that derive from them are read in the same way.
 const BY_NAME: &[(&str, Kind)] = &[
     ("int", Kind::Leaf),
-    ("str", Kind::Leaf),
+    ("str", Kind::Text),
     ("bytes", Kind::Leaf),
     ("float", Kind::Leaf),
     ("complex", Kind::Leaf),
@@ -139,6 +144,11 @@ impl<'a> Types<'a> {
         self.get(ty)
     }
 
+    /// Returns true if a type was made by Python code or by a module.
+    pub(super) fn is_heap_type(&self, ty: u32) -> bool {
+        self.field(ty, self.interpreter.offsets.tp_flags).is_some_and(|flags| flags & HEAP_TYPE != 0)
+    }
+
     fn field(&self, ty: u32, offset: u32) -> Option<u32> {
         word(self.memory, ty.checked_add(offset)?)
     }
@@ -171,7 +181,7 @@ impl<'a> Types<'a> {
         let item_size = self.field(address, layout.item_size).filter(|&size| size <= LARGEST)?;
         let name = c_string(self.memory, self.field(address, offsets.tp_name)?)?;
         let is_heap_type = flags & HEAP_TYPE != 0;
-        let mut kind = Kind::Other;
+        let (mut kind, mut fields_from) = (Kind::Other, 0);
         let mut found: Vec<(u32, Rc<str>)> = Vec::new();
         let mut room = MAX_MEMBERS;
         for base in self.bases(address) {
@@ -181,6 +191,7 @@ impl<'a> Types<'a> {
             let of_base = BY_NAME.iter().find(|(known, _)| is_c && *known == name).map(|(_, kind)| *kind);
             if let Some(of_base) = of_base.filter(|_| kind == Kind::Other) {
                 kind = of_base;
+                fields_from = self.field(base, layout.basic_size)?.min(basic_size);
             }
             let members = members(self.memory, offsets, base, room);
             room -= members.len();
@@ -198,6 +209,7 @@ impl<'a> Types<'a> {
             kind,
             basic_size,
             item_size,
+            fields_from,
             header: if has_gc { GC_HEADER } else { 0 } + if is_managed { MANAGED_HEADER } else { 0 },
             has_managed_dict: flags & MANAGED_DICT != 0,
             has_inline_values: flags & INLINE_VALUES != 0,

@@ -10,7 +10,7 @@ use crate::allocations::Totals;
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Measure, StackReport, Study, TypeGrowth};
+use crate::finding::{Class, Elsewhere, Measure, StackReport, Study, TypeGrowth};
 use crate::retention::{Chain, Link, Root};
 use crate::symbols::demangle;
 use crate::verdict::{Finding, Growth, Held, Verdict};
@@ -35,10 +35,11 @@ fn study() -> Study {
         measure: Measure::Heap,
         also: Vec::new(),
         growing: None,
+        objects: Vec::new(),
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
-    let group =
-        Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain: Some(chain), path: None, is_ring: false };
+    let (chain, is_ring, is_object) = (Some(chain), false, false);
+    let group = Group { class: 0, blocks: 1, bytes: 48, sizes: (48, 48), chain, path: None, is_ring, is_object };
     let frame = Location { function: demangle(NAME), file: Some(shown.clone()), line: Some(1) };
     let totals = Totals { alloc_space: 9, alloc_objects: 1, inuse_space: 9, inuse_objects: 1 };
     let digest = "0".repeat(64);
@@ -53,7 +54,8 @@ fn study() -> Study {
         samples: 1,
         stopped: Some(NAME.to_owned()),
         unanswered: vec![NAME.to_owned()],
-        unchanged: Vec::new(),
+        unchanged: Elsewhere::default(),
+        contents: Elsewhere { leaks: Vec::new(), groups: vec![group.clone()] },
         excluded: Vec::new(),
         all: finding.clone(),
         host: finding.clone(),

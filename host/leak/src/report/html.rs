@@ -5,7 +5,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::per_request;
 use super::summary::chain;
 use crate::conclusion::Conclusion;
-use crate::finding::{Class, Measure, Study, UNCHANGED};
+use crate::finding::{Class, Measure, Study};
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
 
@@ -121,7 +121,9 @@ fn classes(study: &Study) -> Markup {
                 @for also in &class.also { (row(&class.name(), class.samples, &also.finding, also.measure)) }
             }
             @for (name, finding, measure) in study.whole() { (row(name, study.samples, finding, measure)) }
-            @for leak in &study.unchanged { (row(UNCHANGED, study.samples, &leak.finding, leak.measure)) }
+            @for (name, found) in study.elsewhere() {
+                @for leak in &found.leaks { (row(name, study.samples, &leak.finding, leak.measure)) }
+            }
         }
         @for class in &study.classes {
             @if let Some(growing) = &class.growing {

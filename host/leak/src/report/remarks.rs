@@ -13,8 +13,8 @@ use plimsoll_runtime::text::grouped;
 fn python_remarks(python: &PythonReport, study: &Study, remark: &mut impl FnMut(&str)) {
     if !python.is_known {
         remark(&format!(
-            "The plugin has CPython {}, whose objects this version of plimsoll cannot read (it reads those of CPython \
-             3.14). So only bytes are counted: garbage that is not yet collected counts as live, and no global is named.",
+            "The plugin has CPython {}, whose objects this version of plimsoll cannot read (it reads those of CPython 3.14, \
+             and of later versions whose table of offsets and types it understands). So only bytes are counted: garbage that is not yet collected counts as live, and no global is named.",
             python.version
         ));
     } else if !python.collects {
@@ -59,8 +59,9 @@ fn collection_remarks(collection: &CollectionReport, study: &Study, remark: &mut
         (true, _) if study.leaks() => remark(
             "A leak in JavaScript is what a variable of a module still refers to: a list, a Map, listeners, an error with \
              what it carries. Empty or bound it, or keep it inside of the function. The numbers count buffers (typed \
-             arrays, tables of Maps, long strings) on the heap, and objects by themselves in blocks of 4 KiB. Which \
-             variable it is, is not seen.",
+             arrays, tables of Maps, long strings) on the heap, and objects by themselves in blocks of 4 KiB; of \
+             which classes of the engine there are more and more, is listed above (instances of your own classes are \
+             `Object`). Which variable it is, is not seen.",
         ),
         _ => {}
     }
@@ -125,10 +126,16 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
             kinds.join(", ")
         ));
     }
-    if !study.unchanged.is_empty() {
+    if !study.unchanged.leaks.is_empty() {
         remark(
-            "More leaks if the files are given as they are than with other contents in each call: the plugin looks at the \
+            "More leaks if the files are given as they are than with other bytes in each call: the plugin looks at the \
              beginning or the end of a file, at its length, or at its digest.",
+        );
+    }
+    if !study.contents.leaks.is_empty() {
+        remark(
+            "More leaks if each call gets other pixels, numbers or letters: something is kept for each new content, for \
+             example in a cache whose key is the decoded input. Bound it.",
         );
     }
     if !study.leaks() {

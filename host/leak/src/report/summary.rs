@@ -6,7 +6,7 @@ use super::{per_request, remarks};
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Measure, StackReport, Study, UNCHANGED};
+use crate::finding::{Class, Elsewhere, Measure, ObjectGrowth, StackReport, Study, UNCHANGED};
 use crate::known::Leak;
 use crate::verdict::{Finding, Verdict};
 use plimsoll_runtime::text::grouped;
@@ -26,6 +26,12 @@ pub fn summary(study: &Study, leaks: &[Leak]) -> String {
     for (index, class) in study.classes.iter().enumerate().filter(|(_, class)| class.finding.verdict == Verdict::Leaks)
     {
         leaking_class(&mut text, study, index, class);
+    }
+    for (name, Elsewhere { groups, .. }) in study.elsewhere().filter(|(_, found)| !found.groups.is_empty()) {
+        let _ = writeln!(text, "\n{name}");
+        for group in groups.iter().take(MAX_SHOWN) {
+            let _ = writeln!(text, "  held by      {}", chain(group));
+        }
     }
     if !study.difference.is_empty() && study.all.verdict != Verdict::Steady {
         difference(&mut text, study);
@@ -90,8 +96,8 @@ fn table(text: &mut String, study: &Study) {
     for (name, finding, measure) in study.whole() {
         row(name, study.samples, finding, measure);
     }
-    for unchanged in &study.unchanged {
-        row(UNCHANGED, study.samples, &unchanged.finding, unchanged.measure);
+    for (name, Elsewhere { leaks, .. }) in study.elsewhere() {
+        leaks.iter().for_each(|leak| row(name, study.samples, &leak.finding, leak.measure));
     }
 }
 
@@ -139,6 +145,9 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
             ty.name,
             grouped(ty.bytes)
         );
+    }
+    for ObjectGrowth { name, objects, per_request } in class.objects.iter().take(MAX_TYPES) {
+        let _ = writeln!(text, "  objects      {name} × {} ({per_request:.1} per request)", grouped(*objects));
     }
     // The blocks of a class whose objects leak are not a part of its leak.
     let has_blocks = class.measure != Measure::Objects;

@@ -30,9 +30,12 @@ pub struct Scores {
     /// The rows.
     pub rows: u64,
     /// The rows whose best class is the same on both sides. If several classes have the best score, it is enough if both
-    /// sides have one of them in common.
+    /// sides have one of them in common; but if all classes have it on one side only, that side has no best class.
     pub top1: u64,
-    /// The rows whose best class on the side of the reference is among the best five on the other side.
+    /// The rows with more than five classes.
+    pub wide: u64,
+    /// Those of them whose best class on the side of the reference is among the best five on the other side. Of five classes
+    /// or fewer, each is among the best five.
     pub top5: u64,
 }
 
@@ -40,7 +43,12 @@ impl Scores {
     /// The sum of two agreements.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
-        Self { rows: self.rows + other.rows, top1: self.top1 + other.top1, top5: self.top5 + other.top5 }
+        Self {
+            rows: self.rows + other.rows,
+            top1: self.top1 + other.top1,
+            wide: self.wide + other.wide,
+            top5: self.top5 + other.top5,
+        }
     }
 }
 
@@ -94,6 +102,8 @@ impl Figures {
             magnitude = magnitude.max(a.abs()).max(b.abs());
         }
         let relative = if absolute > 0.0 { (absolute / magnitude).min(2.0) } else { 0.0 };
+        // The difference of the largest numbers of either sign is infinite, and no mean could have it.
+        let absolute = absolute.min(f64::MAX);
         let cosine_distance = if absolute > 0.0 { cosine_distance(&one, &two, magnitude) } else { 0.0 };
         Ok(Self { absolute, relative, cosine_distance, unequal_integers, scores: scores(reference, &one, &two) })
     }
@@ -145,13 +155,20 @@ fn scores(tensor: &Tensor, one: &Elements<'_>, two: &Elements<'_>) -> Option<Sco
     for row in 0..one.len() / classes {
         let places = row * classes..(row + 1) * classes;
         let best = places.clone().map(|place| score(one, place)).fold(f64::NEG_INFINITY, f64::max);
+        // A device that returns the same number for every class has found none.
+        let is_flat = |of: &Elements<'_>| places.clone().all(|place| score(of, place) == score(of, places.start));
+        let is_wide = classes > TOP;
+        scores.rows += 1;
+        scores.wide += u64::from(is_wide);
+        if is_flat(one) != is_flat(two) {
+            continue;
+        }
         // Of several best classes, the one that the other side prefers.
         let of_best = places.clone().filter(|&place| score(one, place) == best).map(|place| score(two, place));
         let given = of_best.fold(f64::NEG_INFINITY, f64::max);
         let better = places.filter(|&place| score(two, place) > given).count();
-        scores.rows += 1;
         scores.top1 += u64::from(better == 0);
-        scores.top5 += u64::from(better < TOP);
+        scores.top5 += u64::from(is_wide && better < TOP);
     }
     Some(scores)
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -32,12 +33,16 @@ const LENGTH_BYTES: usize = 4;
 const ROOT: u32 = 0;
 /// The write permissions of group and others. No other user may write to the folder.
 const OTHERS_MAY_WRITE: u32 = 0o022;
+/// The folder is looked through at least each time that this part of its limit was written.
+const PRUNES: u64 = 64;
 
 /// A folder of compiled code.
 pub struct CompiledCache {
     folder: PathBuf,
     key: [u8; KEY_BYTES],
     max_bytes: u64,
+    /// How many bytes may be written until the folder is looked through again.
+    room: Mutex<u64>,
     /// True if the last write failed. A failure is logged once, until a write succeeds.
     has_failed: AtomicBool,
 }
@@ -145,7 +150,7 @@ impl CompiledCache {
         remove_dead_drafts(folder);
         let path = folder.join(KEY_FILE);
         let key = read_or_create_key(folder, &path).map_err(|error| CacheError::Key { path, user, error })?;
-        Ok(Self { folder: folder.to_owned(), key, max_bytes, has_failed: AtomicBool::new(false) })
+        Ok(Self { folder: folder.to_owned(), key, max_bytes, room: Mutex::new(0), has_failed: AtomicBool::new(false) })
     }
 
     /// The code of an entry, or `None` if there is none that can be trusted.
@@ -193,6 +198,11 @@ impl CompiledCache {
         }
     }
 
+    /// Returns true if there is an entry, which may be damaged.
+    pub fn contains(&self, name: &EntryName) -> bool {
+        self.path(name).is_file()
+    }
+
     fn path(&self, name: &EntryName) -> PathBuf {
         self.folder.join(format!("{}.cwasm", name.0))
     }
@@ -204,7 +214,13 @@ impl CompiledCache {
         let path = self.path(name);
         // Without `sync`: an entry that a power failure cuts off is compiled again.
         Draft::create(&path)?.write(&[&mac, &length, note, code])?.publish(&path)?;
-        self.prune(&path)
+        let bytes = (mac.len() + length.len() + note.len() + code.len()) as u64;
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        *room = match room.checked_sub(bytes) {
+            Some(room) => room,
+            None => self.prune(&path)?,
+        };
+        Ok(())
     }
 
     #[expect(clippy::expect_used, reason = "HMAC accepts keys of any length")]
@@ -225,8 +241,9 @@ impl CompiledCache {
         rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
     }
 
-    /// Removes the least recently used entries until the rest fits into the limit, and drafts of processes that died.
-    fn prune(&self, keep: &Path) -> io::Result<()> {
+    /// Removes the least recently used entries until the rest fits into the limit, and drafts of processes that died. Returns
+    /// how many bytes may be written until the next time: few, because other processes may write, too.
+    fn prune(&self, keep: &Path) -> io::Result<u64> {
         remove_dead_drafts(&self.folder);
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
@@ -248,7 +265,7 @@ impl CompiledCache {
             total -= bytes;
             let _ = fs::remove_file(path);
         }
-        Ok(())
+        Ok(self.max_bytes.saturating_sub(total).min(self.max_bytes / PRUNES))
     }
 }
 

@@ -28,6 +28,8 @@ use crate::stage::linker::linker;
 use crate::stage::store::new_store;
 use crate::stage::{StageEnvironment, StageError, StoreState};
 
+mod ahead;
+
 /// Compiles components for one engine, at a low priority, and keeps the compiled code.
 pub struct Preparer {
     engine: Engine,
@@ -37,6 +39,8 @@ pub struct Preparer {
     compilers: rayon::ThreadPool,
     /// Components as they run `init`, by digest: they are the same for every stage of a plugin.
     for_init: Mutex<HashMap<String, Component>>,
+    /// Components that were compiled before they are needed, by digest.
+    ahead: Mutex<HashMap<String, Component>>,
     /// Called before a component is compiled.
     on_compile: Option<OnCompile>,
     /// True if something was compiled since the last call of [`Preparer::finish_build`].
@@ -69,6 +73,7 @@ impl Preparer {
             cache,
             compilers,
             for_init: Mutex::default(),
+            ahead: Mutex::default(),
             on_compile: None,
             has_compiled: AtomicBool::new(false),
         })
@@ -122,6 +127,10 @@ impl Preparer {
     }
 
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
+        self.take_ahead(component).map_or_else(|| self.compile_now(component), Ok)
+    }
+
+    fn compile_now(&self, component: &[u8]) -> Result<Component, Rejection> {
         function_size::check(component)?;
         self.has_compiled.store(true, Relaxed);
         self.compilers.install(|| {

@@ -8,7 +8,7 @@ use plimsoll_onnx::RowProof;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::{LoadError, RunError};
-use super::model::Model;
+use super::model::{Model, Signature};
 use crate::cap::Meter;
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
@@ -40,6 +40,7 @@ pub(in crate::nn) use former::Admitted;
 use former::form_batches;
 use halving::HalvingModel;
 pub use observer::BatchObserver;
+use open::MAX_RESERVED;
 pub(in crate::nn) use padding::PaddedModel;
 pub use prepare::{PrepareError, prepare_sizes};
 pub(in crate::nn) use prepare::{input_with_new_shapes, prepare_single, single_run};
@@ -74,6 +75,7 @@ impl Batches {
     pub(in crate::nn) fn admit(&self, model: &Arc<dyn Model>) -> Result<Admitted, LoadError> {
         check_batch_axis(model.inputs(), model.outputs()).map_err(|error| LoadError(error.to_string()))?;
         let max_batch = self.rules.max_batch;
+        reserve_buffers(&**model, max_batch);
         let cost = check_rows(&**model, max_batch, &self.proof, self.accepts_unproven)
             .map_err(|error| LoadError(error.to_string()))?;
         let sizes = match &self.sizes {
@@ -89,6 +91,23 @@ impl Batches {
         let cost = prepare_sizes(&**model, &sizes).map_err(|error| LoadError(error.to_string()))?;
         let padded = PaddedModel::new(Arc::clone(model), sizes.clone(), Arc::clone(&self.observer));
         Ok(Admitted { model: Arc::new(HalvingModel::new(Arc::new(padded))), sizes: Some(sizes), cost })
+    }
+}
+
+/// Reserves buffers for the inputs of full batches. Where another dimension than the rows is dynamic, their sizes are not
+/// known.
+fn reserve_buffers(model: &dyn Model, max_batch: u32) {
+    let size = |input: &Signature| {
+        let row = input
+            .shape
+            .as_ref()?
+            .get(1..)?
+            .iter()
+            .try_fold(input.types.first()?.size()?, |all, size| all.checked_mul((*size)? as usize))?;
+        row.checked_mul(max_batch as usize).filter(|bytes| (1..=MAX_RESERVED).contains(bytes))
+    };
+    if let Some(sizes) = model.inputs().iter().map(size).collect::<Option<Vec<_>>>() {
+        model.reserve_buffers(&sizes);
     }
 }
 

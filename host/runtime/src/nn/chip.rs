@@ -63,3 +63,17 @@ pub(super) fn log_placement(model: &str, target: &str, placement: &[Placement]) 
         ),
     }
 }
+
+/// Says how inputs and outputs reach a device with memory of its own.
+pub(super) fn log_binding(model: &str, target: &str, bound_to: Option<&str>) {
+    match bound_to {
+        Some(memory) => tracing::info!(
+            "model {model}, target {target}: inputs and outputs are bound to memory of the library ({memory}), from which the \
+             device copies directly"
+        ),
+        None => tracing::info!(
+            "model {model}, target {target}: the provider has no memory of the host that its device reads directly, or \
+             `io_binding = false`; inputs and outputs are in ordinary memory"
+        ),
+    }
+}

@@ -123,6 +123,11 @@ impl Health {
         state.longest = state.longest.max(time);
     }
 
+    /// Returns true while a run has not ended in time.
+    pub(super) fn has_hung(&self) -> bool {
+        self.state().hung > 0
+    }
+
     /// A run has not ended in time.
     pub(super) fn record_hung(&self) {
         let mut state = self.state();

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::agreement::Agreement;
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
 use super::cancellation::Cancellation;
-use super::chip::log_placement;
+use super::chip::{log_binding, log_placement};
 use super::device::Device;
 use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
@@ -116,6 +116,9 @@ impl LoadedModel {
     pub fn on(mut self, backend: &str, device: &Device) -> Self {
         self.runs_on = (backend.to_owned(), device.to_string());
         log_placement(&self.name, &self.runs_on.1, self.placement());
+        if self.bound_to().is_some() || !self.model.properties().is_in_host_memory {
+            log_binding(&self.name, &self.runs_on.1, self.bound_to());
+        }
         self
     }
 

@@ -6,6 +6,7 @@
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`], [`chip`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`memory`]: the memory that a model holds on its device.
+//! - [`host_buffers`]: reserved buffers for inputs in memory from which the device copies directly.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
 //! - [`agreement`]: compares a model on its device with the same model on the CPU.
@@ -22,6 +23,7 @@ pub mod device;
 pub mod error;
 pub mod handles;
 pub mod health;
+pub mod host_buffers;
 pub mod loaded_model;
 pub mod memory;
 pub mod model;
@@ -36,6 +38,7 @@ pub use chip::{Chip, DeviceDescription, Placement};
 pub use device::Device;
 pub use error::{InputError, LoadError, Misfit, NnError, NnErrorKind, RunError, SettingsError};
 pub use health::{HangRule, HealthObserver, HealthRules};
+pub use host_buffers::{HostBlock, HostBuffer, HostBuffers};
 pub use loaded_model::LoadedModel;
 pub use memory::{ArenaSizes, DeviceMemory, LoadFigures, MemorySource};
 pub use model::{Backend, BackendEntry, BackendSettings, Model, ModelProperties, ModelSource, Signature};

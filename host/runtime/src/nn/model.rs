@@ -8,6 +8,7 @@ use super::cancellation::Cancellation;
 use super::chip::{Chip, DeviceDescription, Placement};
 use super::device::Device;
 use super::error::{LoadError, Misfit, RunError, SettingsError};
+use super::host_buffers::HostBuffer;
 use super::memory::ArenaSizes;
 use crate::tensor::{Tensor, TensorType, Tensors};
 
@@ -92,6 +93,16 @@ pub trait Model: Send + Sync {
     fn arenas(&self) -> ArenaSizes {
         ArenaSizes::default()
     }
+    /// Reserves buffers for the inputs of batches, where the device copies faster from special memory. `sizes` are the bytes
+    /// of each input of the largest batch. Called once, at admission.
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        let _ = sizes;
+    }
+    /// A reserved buffer with room for `bytes`. `None` if ordinary memory is as good, or if all are in use. Never waits.
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        let _ = bytes;
+        None
+    }
 }
 
 /// The properties of a loaded model. They do not change.
@@ -119,6 +130,9 @@ pub struct ModelProperties {
     pub is_in_host_memory: bool,
     /// How many copies of the weights the device holds.
     pub copies: usize,
+    /// The library's name of the memory to which the inputs and outputs of runs are bound; `None` if the library copies them
+    /// from and to ordinary memory.
+    pub bound_to: Option<String>,
 }
 
 impl ModelProperties {
@@ -135,6 +149,7 @@ impl ModelProperties {
             placement: Vec::new(),
             is_in_host_memory: true,
             copies: 1,
+            bound_to: None,
         }
     }
 }

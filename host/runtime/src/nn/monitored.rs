@@ -9,7 +9,7 @@ mod slots;
 mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use self::workers::Workers;
 use super::cancellation::Cancellation;
 use super::error::{Misfit, RunError};
 use super::health::Health;
+use super::host_buffers::HostBuffer;
 use super::memory::ArenaSizes;
 use super::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
@@ -36,6 +37,8 @@ struct Monitored {
     runtime: Option<Handle>,
     slots: Arc<Slots>,
     workers: Arc<Workers>,
+    /// The last figures of the library's allocators.
+    arenas: Mutex<ArenaSizes>,
 }
 
 impl MonitoredModel {
@@ -43,8 +46,8 @@ impl MonitoredModel {
     /// model out of service.
     pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
         let slots = Slots::new(model.properties().concurrent_runs.max(1));
-        let (runtime, workers) = (Handle::try_current().ok(), Arc::default());
-        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers }))
+        let (runtime, workers, arenas) = (Handle::try_current().ok(), Arc::default(), Mutex::default());
+        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers, arenas }))
     }
 }
 
@@ -153,8 +156,13 @@ impl Model for MonitoredModel {
         result
     }
 
+    /// While a run hangs, the last figures: the run may hold the lock of an allocator, and the question would wait for it.
     fn arenas(&self) -> ArenaSizes {
-        self.0.model.arenas()
+        let mut known = self.0.arenas.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.health.has_hung() {
+            *known = self.0.model.arenas();
+        }
+        *known
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
@@ -164,6 +172,14 @@ impl Model for MonitoredModel {
             self.0.health.record_time(since.elapsed());
         }
         result
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        self.0.model.reserve_buffers(sizes);
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.0.model.buffer(bytes)
     }
 }
 

@@ -17,6 +17,5 @@ pub struct PipelineError {
 
 /// Makes the error of a stage.
 pub(super) fn failed(stage: &Arc<StageCore>) -> impl FnOnce(StageError) -> PipelineError {
-    let stage = Arc::clone(stage);
-    |error| PipelineError { stage, item: None, error }
+    |error| PipelineError { stage: Arc::clone(stage), item: None, error }
 }

@@ -135,11 +135,11 @@ impl Graph {
         self.steps[step - 1].core(chip).expect("the chip of a request is checked before its first step")
     }
 
-    /// Runs a step, from 1, on its input. The chip is one of the pipeline.
+    /// Runs a step, from 1, on its input; for an item, if it runs for each. The chip is one of the pipeline.
     #[expect(clippy::expect_used, reason = "`SelectedChip` is made only for a chip of the pipeline")]
     pub(super) async fn run_step(
         &self,
-        step: usize,
+        (step, item): (usize, Option<usize>),
         chip: &str,
         observer: &mut dyn RunObserver,
         request: &Request,
@@ -149,7 +149,9 @@ impl Graph {
             Action::Infer(chips) => {
                 let stage = chips.of(chip).expect("the chip of a request is checked before its first step");
                 let Bundle { tensors, context } = input;
+                observer.inferring(stage.core(), item, &tensors);
                 let outputs = stage.run(observer, request, tensors).await.map_err(failed(stage.core()))?;
+                observer.inferred(&outputs);
                 Ok(Value::One(Bundle { tensors: outputs, context }))
             }
             Action::Transform { stage, items } => {

@@ -17,6 +17,7 @@ use super::values::{Value, joined};
 use crate::cap::{RequestBytes, RequestMemory};
 use crate::outcome::Outcome;
 use crate::stage::{Bundle, RunObserver, StageError};
+use crate::tensor::Tensor;
 
 /// Maximum number of items of one request that run at the same time.
 const MAX_LANES: usize = 16;
@@ -53,7 +54,7 @@ struct Region {
 
 /// Runs the steps of a region for each item. Returns what its exits hand on, in the order of the items.
 pub(super) async fn run(
-    run: &Arc<Run>,
+    run: Run<'_>,
     region: usize,
     items: Vec<Bundle>,
     shared: HashMap<usize, Bundle>,
@@ -73,13 +74,15 @@ pub(super) async fn run(
     let region = Arc::new(Region { number: region, shared });
     let (results, mut received) = mpsc::unbounded_channel();
     let mut lanes = JoinSet::new();
+    let shared = run.shared();
     for _ in 1..total.min(MAX_LANES) {
         let Some(mut observer) = observer.fork() else { break };
-        let (run, region, queue, results) = (Arc::clone(run), Arc::clone(&region), Arc::clone(&queue), results.clone());
+        let (shared, region, queue) = (Arc::clone(&shared), Arc::clone(&region), Arc::clone(&queue));
+        let results = results.clone();
         lanes.spawn(async move {
-            while let Ok(permit) = Arc::clone(&run.permits).acquire_owned().await {
+            while let Ok(permit) = Arc::clone(&shared.permits).acquire_owned().await {
                 let Some((item, input)) = queue.next() else { return };
-                let made = run_item(&run, &region, item, input, &mut *observer).await;
+                let made = run_item(shared.run(), &region, item, input, &mut *observer).await;
                 drop(permit);
                 let _ = results.send((item, made));
             }
@@ -95,7 +98,9 @@ pub(super) async fn run(
     let collect = async {
         let mut made: Vec<Option<Made>> = (0..total).map(|_| None).collect();
         let mut is_done = total == 0;
-        // Contexts that wait for the other items are memory of the request.
+        // The items before this one have a result.
+        let mut complete = 0;
+        // What waits for the other items is memory of the request.
         let mut held = Vec::new();
         let mut expired = None;
         while !is_done {
@@ -122,12 +127,13 @@ pub(super) async fn run(
                     made[item] = Some(result);
                     // Of several items that fail, the first one is the error, so those before it must end.
                     let needed = queue.last.load(Relaxed).saturating_add(1).min(total);
-                    is_done = made[..needed].iter().all(Option::is_some);
+                    complete += made[complete..].iter().take_while(|made| made.is_some()).count();
+                    is_done = complete >= needed;
                     // An item that was taken after the end may not fail by itself: its steps may be none, or fail before
                     // they look at the time. The items after it are not run, so nothing else would end the request.
                     if !is_done && queue.is_over.load(Relaxed) {
                         let plan = &run.graph.plan.regions[region.number];
-                        let stage = run.graph.core(plan.steps.last().copied().unwrap_or(plan.maker), &run.chip);
+                        let stage = run.graph.core(plan.steps.last().copied().unwrap_or(plan.maker), run.chip);
                         expired = Some(of_item(item, failed(stage)(StageError::deadline())));
                         break;
                     }
@@ -151,23 +157,26 @@ pub(super) async fn run(
     exits(run, region.number, made?, is_partial.then_some(&contexts))
 }
 
-/// Counts the contexts of an item in the limit of the request.
+/// Counts what an item hands on in the limit of the request, besides the bytes of its tensors, which the stages count: its
+/// contexts, and the names and shapes of its tensors, also of those that it shares with other items.
 fn hold(
-    run: &Run,
+    run: Run<'_>,
     region: usize,
     memory: &Arc<RequestMemory>,
     bundles: &[Bundle],
 ) -> Result<RequestBytes, PipelineError> {
     let plan = &run.graph.plan.regions[region];
-    let bytes = bundles.iter().map(|bundle| bundle.context.len() as u64).sum();
+    let of_tensor = |(name, tensor): &(String, Tensor)| size_of::<Tensor>() + name.len() + 4 * tensor.dimensions.len();
+    let of_bundle = |it: &Bundle| it.context.len() + it.tensors.iter().map(of_tensor).sum::<usize>();
+    let bytes = bundles.iter().map(of_bundle).sum::<usize>() as u64;
     let last = plan.steps.last().copied().unwrap_or(plan.maker);
-    let stage = run.graph.core(last, &run.chip);
+    let stage = run.graph.core(last, run.chip);
     memory.hold(bytes).map_err(|limit| failed(stage)(StageError::from_wasmtime(&limit.into())))
 }
 
 /// Runs the steps of a region before the step `until`, item by item. Returns what it takes of each item.
 pub(super) async fn inputs(
-    run: &Run,
+    run: Run<'_>,
     region: usize,
     items: Vec<Bundle>,
     shared: HashMap<usize, Bundle>,
@@ -188,7 +197,7 @@ pub(super) async fn inputs(
 
 /// Runs the steps before the step `until` for one item. Returns what that step takes.
 async fn item_input(
-    run: &Run,
+    run: Run<'_>,
     region: &Region,
     (item, input): (usize, Bundle),
     observer: &mut dyn RunObserver,
@@ -201,7 +210,7 @@ async fn item_input(
         if step == until {
             return Ok(Some(input));
         }
-        let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = run.graph.run_step((step, Some(item)), run.chip, observer, run.request, input).await;
         if let Value::One(bundle) = value.map_err(|error| of_item(item, error))? {
             made.insert(step, bundle);
         }
@@ -212,14 +221,14 @@ async fn item_input(
 /// Sorts what was made of the items by the steps that handed it on. `partial` are the contexts of the items, if an item that
 /// fails does not fail the request.
 fn exits(
-    run: &Run,
+    run: Run<'_>,
     region: usize,
     made: Vec<Option<Made>>,
     partial: Option<&Vec<Arc<[u8]>>>,
 ) -> Result<Vec<(usize, Value)>, PipelineError> {
     let exits = &run.graph.plan.regions[region].exits;
     let mut values: Vec<Vec<Result<Bundle, Arc<ItemError>>>> = exits.iter().map(|_| Vec::new()).collect();
-    let lost = || failed(run.graph.core(run.graph.plan.regions[region].maker, &run.chip))(StageError::lost());
+    let lost = || failed(run.graph.core(run.graph.plan.regions[region].maker, run.chip))(StageError::lost());
     for (item, result) in made.into_iter().enumerate() {
         // Items after the first one that failed may have no result, but an error ends the loop.
         match result.ok_or_else(lost)? {
@@ -240,36 +249,36 @@ fn exits(
 }
 
 /// Runs the steps of a region for one item, one after the other.
-async fn run_item(run: &Run, region: &Region, item: usize, input: Bundle, observer: &mut dyn RunObserver) -> Made {
-    let graph = &run.graph;
+async fn run_item(run: Run<'_>, region: &Region, item: usize, input: Bundle, observer: &mut dyn RunObserver) -> Made {
+    let graph = run.graph;
     let plan = &graph.plan.regions[region.number];
     let mut made: HashMap<usize, Bundle> = HashMap::from([(plan.maker, input)]);
     for &step in &plan.steps {
         let input = input_of(run, region, &made, item, step)?;
-        let value = graph.run_step(step, &run.chip, observer, &run.request, input).await;
+        let value = graph.run_step((step, Some(item)), run.chip, observer, run.request, input).await;
         let value = value.map_err(|error| of_item(item, error))?;
         if let Value::One(bundle) = value {
             made.insert(step, bundle);
         }
     }
     let exits = plan.exits.iter().map(|exit| made.get(exit).cloned());
-    let lost = || of_item(item, failed(graph.core(plan.maker, &run.chip))(StageError::lost()));
+    let lost = || of_item(item, failed(graph.core(plan.maker, run.chip))(StageError::lost()));
     exits.collect::<Option<_>>().ok_or_else(lost)
 }
 
 /// What a step takes of an item.
 fn input_of(
-    run: &Run,
+    run: Run<'_>,
     region: &Region,
     made: &HashMap<usize, Bundle>,
     item: usize,
     step: usize,
 ) -> Result<Bundle, PipelineError> {
-    let graph = &run.graph;
+    let graph = run.graph;
     let names = |step: usize| graph.name(step);
     let inputs = &graph.steps[step - 1].inputs;
     let input = joined(inputs, &names, |step| made.get(&step).or_else(|| region.shared.get(&step)));
-    let stage = graph.core(step, &run.chip);
+    let stage = graph.core(step, run.chip);
     input.map_err(|text| of_item(item, failed(stage)(StageError::tensor_mismatch(text))))
 }
 

@@ -32,8 +32,8 @@ where
         Some(&self.memory)
     }
 
-    fn inferring(&mut self, inputs: &Tensors) {
-        self.inner.inferring(inputs);
+    fn inferring(&mut self, stage: &StageCore, item: Option<usize>, inputs: &Tensors) {
+        self.inner.inferring(stage, item, inputs);
     }
 
     fn inferred(&mut self, outputs: &Tensors) {

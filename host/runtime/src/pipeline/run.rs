@@ -15,24 +15,23 @@ use crate::stage::{Bundle, RunObserver, StageCore};
 
 /// Runs the steps on what preprocessing handed on. Returns what the stage `reply`, postprocessing, takes.
 pub(super) async fn run(
-    run: Run,
+    run: Run<'_>,
     observer: &mut dyn RunObserver,
     prepared: Bundle,
     reply: &Arc<StageCore>,
 ) -> Result<Bundle, PipelineError> {
-    let run = Arc::new(run);
     let plan = &run.graph.plan;
-    let mut slots = Slots::new(&run, prepared);
+    let mut slots = Slots::new(run, prepared);
     let forker = if plan.has_branches { observer.fork() } else { None };
     match forker {
         Some(forker) => {
-            branches(&run, &mut slots, observer, forker).await?;
+            Box::pin(branches(run, &mut slots, observer, forker)).await?;
             observer.joined();
         }
         None => {
             for unit in 0..plan.units.len() {
                 let job = slots.job(unit)?;
-                let made = run_job(&run, job, observer).await?;
+                let made = run_job(run, job, observer).await?;
                 slots.put(made);
             }
         }
@@ -43,22 +42,21 @@ pub(super) async fn run(
 /// Runs the steps before a step, one after the other. Returns what the step takes: one input, or one for each item.
 /// `step` is a number as in the plan; that of postprocessing is the last one.
 pub(super) async fn inputs(
-    run: Run,
+    run: Run<'_>,
     observer: &mut dyn RunObserver,
     prepared: Bundle,
     step: usize,
     reply: &Arc<StageCore>,
 ) -> Result<Vec<StepInput>, PipelineError> {
-    let run = Arc::new(run);
-    let mut slots = Slots::new(&run, prepared);
+    let mut slots = Slots::new(run, prepared);
     for unit in 0..run.graph.plan.units.len() {
         match slots.job(unit)? {
             Job::Step(at, input) if at == step => return Ok(vec![StepInput { item: None, input }]),
             Job::Region { region, items, shared } if run.graph.plan.regions[region].steps.contains(&step) => {
-                return items::inputs(&run, region, items, shared, observer, step).await;
+                return items::inputs(run, region, items, shared, observer, step).await;
             }
             job => {
-                let made = run_job(&run, job, observer).await?;
+                let made = run_job(run, job, observer).await?;
                 slots.put(made);
             }
         }
@@ -66,25 +64,28 @@ pub(super) async fn inputs(
     Ok(vec![StepInput { item: None, input: slots.reply(reply)? }])
 }
 
-/// Runs the work of a unit.
-async fn run_job(run: &Arc<Run>, job: Job, observer: &mut dyn RunObserver) -> Result<Made, PipelineError> {
+/// Runs the work of a unit. The steps of a region are on the heap, so that requests without one are small.
+async fn run_job(run: Run<'_>, job: Job, observer: &mut dyn RunObserver) -> Result<Made, PipelineError> {
     match job {
         Job::Step(step, input) => {
-            let value = run.graph.run_step(step, &run.chip, observer, &run.request, input).await?;
-            Ok(vec![(step, value)])
+            let value = run.graph.run_step((step, None), run.chip, observer, run.request, input).await?;
+            Ok(Made::Step(step, value))
         }
-        Job::Region { region, items, shared } => items::run(run, region, items, shared, observer).await,
+        Job::Region { region, items, shared } => {
+            Box::pin(items::run(run, region, items, shared, observer)).await.map(Made::Region)
+        }
     }
 }
 
 /// Runs units as soon as what they need is there: one in the task of the request, others in tasks of their own.
 async fn branches(
-    run: &Arc<Run>,
+    run: Run<'_>,
     slots: &mut Slots<'_>,
     observer: &mut dyn RunObserver,
     mut forker: Box<dyn RunObserver>,
 ) -> Result<(), PipelineError> {
     let plan = &run.graph.plan;
+    let shared = run.shared();
     let mut missing: Vec<usize> = plan.needs.iter().map(Vec::len).collect();
     let mut ready: VecDeque<usize> = (0..missing.len()).filter(|&unit| missing[unit] == 0).collect();
     let mut left = missing.len();
@@ -108,15 +109,15 @@ async fn branches(
                         Err(error) => return stopped(&mut tasks, error).await,
                     }
                 } else {
-                    let Ok(permit) = Arc::clone(&run.permits).try_acquire_owned() else { break };
+                    let Ok(permit) = Arc::clone(run.permits).try_acquire_owned() else { break };
                     let Some(mut observer) = forker.fork() else { break };
                     let job = match job(slots) {
                         Ok(job) => job,
                         Err(error) => return stopped(&mut tasks, error).await,
                     };
-                    let run = Arc::clone(run);
+                    let shared = Arc::clone(&shared);
                     tasks.spawn(async move {
-                        let result = run_job(&run, job, &mut *observer).await;
+                        let result = run_job(shared.run(), job, &mut *observer).await;
                         drop(permit);
                         (unit, result)
                     });

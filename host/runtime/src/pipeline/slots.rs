@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::error::{PipelineError, failed};
 use super::in_flight::Run;
 use super::plan::{Inputs, Region, Source, Unit};
-use super::values::{Value, contexts, gathered, handed, joined, only};
+use super::values::{Value, contexts, gathered, gathered_tensors, handed, joined, only};
 use crate::stage::{Bundle, StageCore, StageError};
 
 /// The work of a unit with everything that it takes.
@@ -17,12 +17,17 @@ pub(super) enum Job {
     Region { region: usize, items: Vec<Bundle>, shared: HashMap<usize, Bundle> },
 }
 
-/// What steps have handed on, by their numbers.
-pub(super) type Made = Vec<(usize, Value)>;
+/// What a unit has handed on, with the number of the step.
+pub(super) enum Made {
+    /// By a step that ran once.
+    Step(usize, Value),
+    /// By the steps of a region.
+    Region(Vec<(usize, Value)>),
+}
 
 /// What the steps have handed on so far. A tensor is dropped as soon as the last unit that takes it has begun.
 pub(super) struct Slots<'a> {
-    run: &'a Run,
+    run: Run<'a>,
     values: Vec<Option<Value>>,
     /// For each unit, whether it has taken its input; the last one is postprocessing.
     has_begun: Vec<bool>,
@@ -31,7 +36,7 @@ pub(super) struct Slots<'a> {
 }
 
 impl<'a> Slots<'a> {
-    pub(super) fn new(run: &'a Run, prepared: Bundle) -> Self {
+    pub(super) fn new(run: Run<'a>, prepared: Bundle) -> Self {
         let plan = &run.graph.plan;
         let values = std::iter::once(Some(Value::One(prepared))).chain(run.graph.steps.iter().map(|_| None)).collect();
         let has_begun = vec![false; plan.taken.len()];
@@ -41,21 +46,26 @@ impl<'a> Slots<'a> {
     }
 
     pub(super) fn put(&mut self, made: Made) {
-        for (step, value) in made {
-            self.values[step] = Some(value);
-            self.release(step);
+        match made {
+            Made::Step(step, value) => self.put_value(step, value),
+            Made::Region(values) => values.into_iter().for_each(|(step, value)| self.put_value(step, value)),
         }
+    }
+
+    fn put_value(&mut self, step: usize, value: Value) {
+        self.values[step] = Some(value);
+        self.release(step);
     }
 
     /// Takes everything that a unit needs.
     pub(super) fn job(&mut self, unit: usize) -> Result<Job, PipelineError> {
         let run = self.run;
-        let graph = &run.graph;
+        let graph = run.graph;
         match graph.plan.units[unit] {
             Unit::Step(step) => {
                 let made = &graph.steps[step - 1];
                 let base = if made.inputs.gather { self.base(&made.inputs).cloned() } else { None };
-                let input = self.input(unit, &made.inputs, graph.core(step, &run.chip))?;
+                let input = self.input(unit, &made.inputs, graph.core(step, run.chip))?;
                 if let Some(region) = graph.plan.regions.iter().position(|region| region.maker == step) {
                     // Items that are made of gathered ones come from the same context as these.
                     self.bases[region] = if made.inputs.gather { base } else { Some(Arc::clone(&input.context)) };
@@ -73,7 +83,7 @@ impl<'a> Slots<'a> {
                 });
                 let taken = taken.collect();
                 let Some(Value::Items(items)) = self.values[*maker].take() else {
-                    return Err(failed(graph.core(*maker, &self.run.chip))(StageError::lost()));
+                    return Err(failed(graph.core(*maker, run.chip))(StageError::lost()));
                 };
                 self.begin(unit);
                 Ok(Job::Region { region, items, shared: taken })
@@ -108,6 +118,8 @@ impl<'a> Slots<'a> {
             // made before that.
             let bytes = contexts(inputs, base, |step| self.values[step].as_ref());
             stage.check_context(bytes).map_err(failed(stage))?;
+            let tensors = gathered_tensors(inputs, |step| self.values[step].as_ref());
+            stage.check_gathered(tensors).map_err(failed(stage))?;
             gathered(inputs, &names, base, |step| self.values[step].as_ref())
         } else if let Some((from, bundle)) = self.take_alone(unit, inputs) {
             handed(from, &names, bundle)

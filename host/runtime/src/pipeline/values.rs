@@ -54,6 +54,9 @@ pub(super) fn joined<'a>(
 /// # Errors
 /// If that step hands on two tensors of the same name. The text names it.
 pub(super) fn handed(from: usize, names: Names<'_>, bundle: Bundle) -> Result<Bundle, String> {
+    if bundle.tensors.len() < 2 {
+        return Ok(bundle);
+    }
     let repeated = {
         let mut known = KnownNames::default();
         let mut names_of = bundle.tensors.iter().map(|(name, _)| name);
@@ -90,7 +93,7 @@ impl<'a> KnownNames<'a> {
 /// # Errors
 /// As [`joined`].
 pub(super) fn gathered<'a>(
-    inputs: &Inputs,
+    inputs: &'a Inputs,
     names: Names<'_>,
     base: Option<&Arc<[u8]>>,
     of: impl Fn(usize) -> Option<&'a Value>,
@@ -99,7 +102,7 @@ pub(super) fn gathered<'a>(
     let mut known = HashSet::new();
     let mut contexts: Option<Vec<Result<&[u8], &ItemError>>> = None;
     for source in &inputs.sources {
-        let mut add = |item: Option<usize>, bundle: &Bundle| -> Result<(), String> {
+        let mut add = |item: Option<usize>, bundle: &'a Bundle| -> Result<(), String> {
             for (name, tensor) in selected(source, bundle, names)? {
                 let name = source.rename.as_ref().unwrap_or(name);
                 if item.is_none() && gathered::is_of_item(name) {
@@ -109,11 +112,11 @@ pub(super) fn gathered<'a>(
                         names(source.from)
                     ));
                 }
-                let name = item.map_or_else(|| name.clone(), |item| gathered::name(item, name));
-                if !known.insert(name.clone()) {
-                    return Err(format!("step `{}` hands on a second tensor `{name}`", names(source.from)));
+                let gathered = item.map_or_else(|| name.clone(), |item| gathered::name(item, name));
+                if !known.insert((item, name.as_str())) {
+                    return Err(format!("step `{}` hands on a second tensor `{gathered}`", names(source.from)));
                 }
-                tensors.push((name, tensor.clone()));
+                tensors.push((gathered, tensor.clone()));
             }
             Ok(())
         };
@@ -153,6 +156,19 @@ pub(super) fn contexts<'a>(
     };
     let items = inputs.sources.iter().filter_map(|source| of(source.from)).map(of_source).max();
     base.map_or(0, |base| base.len()) + items.unwrap_or(0)
+}
+
+/// The number of tensors that [`gathered`] joins.
+pub(super) fn gathered_tensors<'a>(inputs: &Inputs, of: impl Fn(usize) -> Option<&'a Value>) -> usize {
+    let of_source = |source: &Source| {
+        let of_bundle = |bundle: &Bundle| if source.tensor.is_some() { 1 } else { bundle.tensors.len() };
+        match of(source.from) {
+            Some(Value::One(bundle)) => of_bundle(bundle),
+            Some(Value::Results(results)) => results.iter().flatten().map(of_bundle).sum(),
+            Some(Value::Items(_)) | None => 0,
+        }
+    };
+    inputs.sources.iter().map(of_source).sum()
 }
 
 /// What these sources take of a step; `None` if that is everything.

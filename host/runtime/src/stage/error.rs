@@ -1,16 +1,15 @@
 //! A stage that failed: how it ended, and what the caller and the log may read.
 
-use std::collections::HashSet;
-
 use wasmtime::component::ResourceTableError;
 
 use super::bindings::Failure;
 use super::bundle::Handed;
-use super::limits::{MAX_DIMENSIONS, MAX_POLLED, MAX_RESOURCES, MAX_TENSOR_NAME};
+use super::limits::{MAX_POLLED, MAX_RESOURCES};
+use super::odd_tensor::OddTensor;
 use crate::cap::MemoryLimit;
 use crate::lack::Lack;
 use crate::outcome::Outcome;
-use crate::tensor::{OutOfRange, SizeMismatch, Tensors};
+use crate::tensor::OutOfRange;
 use crate::text::cut;
 
 /// Maximum bytes of a failure's text. It is copied to a reply or a log line, and a plugin could make it as long as its
@@ -61,38 +60,6 @@ pub struct OutputLimit {
 
 /// What a failure without a text is called. An empty text means success in a stream of the Open Inference Protocol.
 const NO_REASON: &str = "the plugin gave no reason";
-
-/// Raised if a tensor of a plugin has what no model needs, and what would cost the host memory that no limit counts, or if
-/// it is not what its shape says.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OddTensor {
-    /// A long name.
-    #[error("the plugin names a tensor with {0} bytes, {MAX_TENSOR_NAME} are allowed")]
-    Name(usize),
-    /// Many dimensions.
-    #[error("the plugin makes a tensor with {0} dimensions, {MAX_DIMENSIONS} are allowed")]
-    Dimensions(usize),
-    /// More or fewer bytes than its shape needs. A caller would read a part of it, or bytes of the next tensor.
-    #[error("the plugin returned the tensor `{0}`: {1}")]
-    Size(String, SizeMismatch),
-    /// Two tensors have the same name. A caller would read one or the other.
-    #[error("the plugin returned two tensors `{0}`")]
-    Twice(String),
-}
-
-impl OddTensor {
-    /// Checks the tensors that a plugin returned.
-    pub(super) fn check(tensors: &Tensors) -> Result<(), Self> {
-        let mut known = HashSet::with_capacity(tensors.len());
-        for (name, tensor) in tensors {
-            if !known.insert(name) {
-                return Err(Self::Twice(name.clone()));
-            }
-            tensor.check_size().map_err(|mismatch| Self::Size(name.clone(), mismatch))?;
-        }
-        Ok(())
-    }
-}
 
 /// Raised if a plugin reads a tensor of strings.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +169,7 @@ impl StageError {
             this
         } else if let Some(odd) = error.downcast_ref::<OddTensor>() {
             let outcome = match odd {
-                OddTensor::Name(_) | OddTensor::Dimensions(_) => Outcome::OutputLimit,
+                OddTensor::Name(_) | OddTensor::Dimensions(_) | OddTensor::Gathered(_) => Outcome::OutputLimit,
                 OddTensor::Size(..) | OddTensor::Twice(_) => Outcome::Internal,
             };
             Self::new(outcome, odd.to_string(), detail)

@@ -5,7 +5,8 @@
 //! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
 //!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`.
 //!   [`guest_output`]: the guest's stdout and stderr as log events.
-//! - [`error`]: a stage that failed.
+//!   [`guest_clock`]: clocks that can be advanced.
+//! - [`error`]: a stage that failed. `odd_tensor`: tensors that are not handed on.
 //! - [`lifecycle`]: the optional `init` of a plugin.
 //! - [`core`]: the part that all kinds of stage share. [`limits`]: cap, times and output of a stage. [`run`]: one run: instantiate, call, drop.
 //! - [`observer`]: the interface that every run reports to.
@@ -17,11 +18,13 @@ pub mod call;
 pub mod core;
 pub mod environment;
 pub mod error;
+pub mod guest_clock;
 pub mod guest_output;
 pub mod lifecycle;
 pub mod limits;
 pub mod linker;
 pub mod observer;
+mod odd_tensor;
 mod poll_limit;
 mod regions;
 pub mod run;

@@ -29,12 +29,13 @@ pub trait RunObserver: Send {
         None
     }
 
-    /// The infer stage of a pipeline is about to run on these inputs.
-    fn inferring(&mut self, inputs: &Tensors) {
-        let _ = inputs;
+    /// An infer stage is about to run on these inputs: that of a pipeline, or of a step. `item` is the item, from 0, if the
+    /// step runs for each item.
+    fn inferring(&mut self, stage: &StageCore, item: Option<usize>, inputs: &Tensors) {
+        let _ = (stage, item, inputs);
     }
 
-    /// The infer stage of a pipeline answered with these outputs, on the fallback if that was needed.
+    /// The infer stage that began last answered with these outputs, on the fallback if that was needed.
     fn inferred(&mut self, outputs: &Tensors) {
         let _ = outputs;
     }

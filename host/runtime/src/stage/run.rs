@@ -9,7 +9,9 @@ use super::bindings::{Failure, Request};
 use super::call::CallResult;
 use super::core::StageCore;
 use super::error::{OutputLimit, StageError};
+use super::limits::MAX_RESOURCES;
 use super::observer::{RunGuard, RunObserver};
+use super::odd_tensor::OddTensor;
 use super::store::StoreState;
 use crate::cap::{Meter, Usage};
 use crate::nn::NnErrorKind;
@@ -88,6 +90,17 @@ impl StageCore {
     /// If it is too long.
     pub(crate) fn check_context(&self, bytes: usize) -> Result<(), StageError> {
         self.check_output(bytes).map_err(|error| StageError::from_wasmtime(&error))
+    }
+
+    /// Checks the number of tensors that a step gathers, before they are gathered.
+    ///
+    /// # Errors
+    /// If an instance cannot hold so many.
+    pub(crate) fn check_gathered(&self, tensors: usize) -> Result<(), StageError> {
+        match tensors > MAX_RESOURCES {
+            true => Err(StageError::from_wasmtime(&OddTensor::Gathered(tensors).into())),
+            false => Ok(()),
+        }
     }
 
     /// Checks the bytes of a reply or context against `max_output`.

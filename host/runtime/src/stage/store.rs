@@ -14,6 +14,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::environment::{Asset, StageEnvironment};
 use super::error::DeadlinePassed;
+use super::guest_clock::GuestClock;
 use super::guest_output::{GuestIdentity, LogStream};
 use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES, MAX_RESOURCES_OF_MANY_CALLS};
 use crate::cap::{MemoryCap, Meter, RequestMemory};
@@ -55,12 +56,36 @@ impl StoreState {
         scheduler: &Arc<Scheduler>,
         request: &str,
     ) -> Self {
+        Self::build(WasiCtxBuilder::new(), environment, limits, meter, scheduler, request)
+    }
+
+    /// The same for a guest with clocks that can be advanced.
+    pub fn with_clock(
+        clock: &GuestClock,
+        environment: &StageEnvironment,
+        limits: Limits,
+        meter: Arc<Meter>,
+        scheduler: &Arc<Scheduler>,
+        request: &str,
+    ) -> Self {
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.wall_clock(clock.clone()).monotonic_clock(clock.clone());
+        Self::build(wasi, environment, limits, meter, scheduler, request)
+    }
+
+    fn build(
+        mut wasi: WasiCtxBuilder,
+        environment: &StageEnvironment,
+        limits: Limits,
+        meter: Arc<Meter>,
+        scheduler: &Arc<Scheduler>,
+        request: &str,
+    ) -> Self {
         let guest = Arc::new(GuestIdentity {
             plugin: Arc::clone(&environment.plugin),
             request: request.to_owned(),
             is_muted: AtomicBool::new(false),
         });
-        let mut wasi = WasiCtxBuilder::new();
         wasi.stdout(LogStream::new(Arc::clone(&guest), "stdout"))
             .stderr(LogStream::new(Arc::clone(&guest), "stderr"))
             .allow_tcp(false)

@@ -8,8 +8,9 @@ use super::bindings::{Reply, Request};
 use super::bundle::{Bundle, Handed};
 use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport, TransformExport};
 use super::core::StageCore;
-use super::error::{OddTensor, StageError, WrongItems};
+use super::error::{StageError, WrongItems};
 use super::observer::RunObserver;
+use super::odd_tensor::OddTensor;
 use crate::tensor::Tensors;
 
 /// Maximum bytes of the media type of a reply.

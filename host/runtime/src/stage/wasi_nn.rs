@@ -5,8 +5,9 @@ use std::sync::Arc;
 use wasmtime::component::Resource;
 
 use super::bindings::imports::wasi::nn::{errors, graph, inference, tensor};
-use super::error::{OddTensor, UnreadableStrings};
+use super::error::UnreadableStrings;
 use super::limits::{MAX_DIMENSIONS, MAX_TENSOR_NAME};
+use super::odd_tensor::OddTensor;
 use super::store::StoreState;
 use crate::cap::MemoryLimit;
 use crate::nn::handles::{ExecutionContext, Graph};

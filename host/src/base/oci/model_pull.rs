@@ -17,6 +17,7 @@ use super::model_layout::ModelLayout;
 use super::reference::OciReference;
 use super::session::Session;
 use super::stored_model::{FILES, MANIFEST, PARTIAL, StoredModel, StoredModelError, folder};
+use crate::base::telemetry;
 
 /// The time limit of a whole pull. A registry that sends nothing is noticed much earlier.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -97,6 +98,7 @@ async fn save(session: &Session<'_>, layer: &Layer, file: &mut Writer) -> Result
     while let Some(chunk) = blob.next().await? {
         file.write(&chunk).await.map_err(|error| unwritable(reference, &file.path, &error))?;
     }
+    telemetry::clear_status();
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 
 use bytes::Bytes;
+use bytesize::ByteSize;
 use futures_util::{Stream, StreamExt};
 use oci_client::errors::{DigestError, OciDistributionError, OciErrorCode};
 use oci_client::manifest::{IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE};
@@ -17,11 +18,15 @@ use super::explain::{CONNECT_TIMEOUT, SILENCE_TIMEOUT, cause, explain, failed, m
 use super::layout;
 use super::reference::OciReference;
 use super::registry_client::RegistryClient;
+use crate::base::telemetry;
 
 /// Media types of manifests that are requested. They include types that are rejected later, so that the message can say
 /// why.
 const MANIFESTS: [&str; 4] =
     [layout::MANIFEST, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
+
+/// The size from which the log says how much was pulled. A registry takes minutes for it at 10 Mbit/s.
+const LARGE: u64 = 100 << 20;
 
 /// The bytes of a blob.
 type BlobStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -183,7 +188,21 @@ impl CheckedBlob<'_> {
             return Err(session.wrong_size(what, "more", layer.size));
         }
         self.hash.update(&chunk);
+        self.show_progress(self.bytes - chunk.len() as u64);
         Ok(Some(chunk))
+    }
+
+    /// Says how much was pulled: on a terminal at each percent, otherwise in the log at each tenth of a large blob.
+    fn show_progress(&self, before: u64) {
+        let (size, reference) = (self.layer.size, self.session.reference);
+        let parts = |parts: u64| (before * parts / size.max(1)) < (self.bytes * parts / size.max(1));
+        let text = |bytes: u64| ByteSize(bytes).display().iec().to_string();
+        let text = || format!("pulled {} of {} of {reference}", text(self.bytes), text(size));
+        match telemetry::has_status() {
+            true if parts(100) => telemetry::show_status(&text()),
+            false if size >= LARGE && parts(10) => tracing::info!("{}", text()),
+            _ => {}
+        }
     }
 }
 

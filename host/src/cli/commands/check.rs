@@ -74,8 +74,9 @@ impl Check {
             for line in graph::text(pipeline) {
                 out!("{line}");
             }
-            if let Some(shadow) = &pipeline.shadow {
-                out!("  shadow: chip {}, {} % of the requests", shadow.chip, shadow.share * 100.0);
+            for shadow in &pipeline.shadows {
+                let runs = if pipeline.steps.is_some() { format!("runs of {}", shadow.stage) } else { "requests".into() };
+                out!("  shadow: chip {}, {} % of the {runs}", shadow.chip, shadow.share * 100.0);
             }
         }
         for row in app.records.metrics.model_memory().rows() {

@@ -57,7 +57,7 @@ impl Chips {
                 }
                 Some(Err(error)) => {
                     is_complete = false;
-                    out!("chip {name}: missing: {error}");
+                    out!("chip {name}: missing: {error}{}", hint(backends.len()));
                 }
                 None => {}
             }
@@ -70,6 +70,11 @@ impl Chips {
         }
         Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// What to add to the error of a chip if a backend is missing.
+fn hint(opened: usize) -> &'static str {
+    if opened == BackendName::all().count() { "" } else { " (a backend is missing, see above)" }
 }
 
 /// Lists the models of a running server, and what they hold on their devices.

@@ -5,23 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use plimsoll_runtime::nn::{BackendName, describe};
-use plimsoll_runtime::stage::{Request, RunLog};
+use plimsoll_runtime::nn::describe;
 
 use crate::base::telemetry::{clear_status, show_status};
 use crate::cli::error::Error;
-use crate::cli::init::folder::Contents;
-use crate::cli::init::image_input::ImageInput;
-use crate::cli::init::labels::Labels;
+use crate::cli::init::image_input::{ImageInput, MAX_SIDE};
+use crate::cli::init::labels::{FoundLabels, Labels};
 use crate::cli::init::normalisation::Normalisation;
+use crate::cli::init::plan::{Plan, Stated};
 use crate::cli::init::probe::{ModelFiles, Probe};
 use crate::cli::init::recognition::recognise;
 use crate::cli::init::setting::Setting;
 use crate::cli::init::task::Task;
+use crate::cli::init::trial::Trial;
 use crate::cli::output::out;
-use crate::cli::source::ConfigSource;
-use crate::deploy::sample;
-use crate::serve::App;
 
 /// The size of an image if nothing states it: usual for classifiers, and for all other models.
 const CLASSIFIER_SIZE: u64 = 224;
@@ -70,7 +67,7 @@ impl Init {
                 self.model.display()
             )));
         };
-        let labels = Labels::find(self.labels.as_deref(), &model)?;
+        let FoundLabels { labels, unread } = Labels::find(self.labels.as_deref(), &model)?;
         let count = labels.as_ref().map(|labels| labels.names.len() as u64);
         show_status(&format!("loading {} and running it once …", self.model.display()));
         // Loading and running a model blocks.
@@ -89,62 +86,39 @@ impl Init {
             Ok::<_, Error>((input, probe, task))
         })?;
         clear_status();
-        let unused = labels.as_ref().filter(|_| self.labels.is_none()).and_then(|labels| misfit(labels, &task));
-        let labels = fitting_labels(labels, &task, self.labels.is_some())?;
-        let (normalisation, reason) = match self.normalisation {
-            Some(chosen) => (chosen, "--normalisation"),
-            None if input.is_u8() => task.normalisation,
+        // What does not fit is refused before anything is written.
+        let is_named = self.labels.is_some();
+        fitting_labels(labels.as_ref(), &task, is_named)?;
+        let stated = match self.normalisation {
+            Some(_) if input.is_u8() => {
+                return Err(Error::Failed(format!(
+                    "input `{}` takes bytes, which are not normalised; leave out --normalisation",
+                    input.name
+                )));
+            }
+            Some(chosen) => Some(Stated { normalisation: chosen, reason: "--normalisation", is_assumed: false }),
+            None if input.is_u8() => None,
             None => ask(task.normalisation)?,
         };
-        let is_assumed = self.normalisation.is_none() && reason != ANSWERED;
-        let mut preprocess = input.settings();
-        preprocess.extend(task.geometry.iter().map(|setting| match setting.key {
-            "channels" if normalisation.is_bgr() => Setting {
-                is_assumed,
-                ..Setting::known("channels", "bgr", format!("{}: {reason}", normalisation.meaning()))
-            },
-            _ => setting.clone(),
-        }));
-        preprocess.extend(normalisation.settings(&input, reason, is_assumed));
-        let shape = |shape: &[u64]| format!("{shape:?}");
-        let outputs =
-            probe.outputs.iter().map(|output| format!("`{}` {} {}", output.name, output.ty, shape(&output.shape)));
-        let description = format!(
-            "Input `{}` {} x {} pixels, outputs {}. Task: {}.",
-            input.name,
-            input.width,
-            input.height,
-            outputs.collect::<Vec<_>>().join(", "),
-            task.title
-        );
-        let library = (probe.backend != BackendName::default()).then(|| std::env::var_os("ORT_DYLIB_PATH")).flatten();
-        let library = library.map(PathBuf::from);
-        let contents = Contents {
-            name: &name,
-            description: &description,
-            backend: probe.backend.as_str(),
-            rejections: &probe.rejections,
-            library: library.as_deref(),
-            preprocess: &preprocess,
-            postprocess: task.plugin,
-            settings: &task.settings,
-            labels: labels.as_ref().zip(task.labels.map(|(key, _)| key)),
-            has_batch_axis: input.has_batch_axis,
-        };
-        let config = contents.write(&folder, &files)?;
-        out!("{description}");
-        out!("Backend: {}", probe.backend.as_str());
-        for rejection in &probe.rejections {
+        let data_dir = self.data_dir.clone();
+        let mut plan = Plan { name, model, files, input, probe, labels: count, stated, data_dir };
+        let task = plan.decide(task, &folder).await?;
+        let used = fitting_labels(labels.as_ref(), &task, is_named)?;
+        let config = plan.write(&folder, &task, used)?;
+        out!("{}", plan.description(&task));
+        out!("Backend: {}", plan.probe.backend.as_str());
+        for rejection in &plan.probe.rejections {
             out!("  not {rejection}");
         }
-        print_assumptions(&task, preprocess.iter().chain(&task.settings));
-        if let Some(why) = unused {
+        print_assumptions(&task, plan.preprocess(&task).iter().chain(&task.settings));
+        let unused = labels.as_ref().filter(|_| used.is_none());
+        if let Some(why) = unread.or_else(|| misfit(unused?, &task)) {
             out!("The labels of the model's metadata are not used: {why}");
         }
         out!("\nWritten: {}\n", config.display());
-        try_sample(&config, self.data_dir, &name).await?;
+        print_sample(&config, self.data_dir, &plan.name).await?;
         out!("\nServe it, and send an image:\n  plimsoll serve --config {}", config.display());
-        out!("  curl --data-binary @IMAGE.jpg http://127.0.0.1:8080/v1/pipelines/{name}/infer");
+        out!("  curl --data-binary @IMAGE.jpg http://127.0.0.1:8080/v1/pipelines/{}/infer", plan.name);
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -163,26 +137,18 @@ fn print_assumptions<'a>(task: &Task, settings: impl Iterator<Item = &'a Setting
     }
 }
 
-/// Serves the folder without a port, and runs the bundled sample.
-async fn try_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> Result<(), Error> {
-    let written = |error: &dyn std::fmt::Display| {
-        Error::Failed(format!(
-            "the folder was written, but the bundled sample cannot be answered: {error}\nChange {} and run `plimsoll check \
-             --config {}`",
-            config.display(),
-            config.display()
-        ))
-    };
-    let source = ConfigSource::at(Some(config.to_owned()), data_dir);
-    let app = App::build(&source.load()?).await.map_err(|error| written(&error))?;
+/// Serves the folder without a port, and prints the reply to the bundled sample.
+async fn print_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> Result<(), Error> {
     show_status("running the bundled sample …");
-    let pipeline = app.pipeline(name).map_err(|error| written(&error.to_string()))?;
-    let infer = pipeline.find_chip(&pipeline.default_chip).map_err(|error| written(&error.to_string()))?;
-    let request = Request { id: "init".into(), content_type: Some("image/jpeg".into()), parameters: Vec::new() };
-    let mut log = RunLog::new(pipeline.deadline);
-    let reply = pipeline.run(infer, &mut log, &request, sample::BUNDLED).await;
+    let trial = Trial::run(config, data_dir, name).await;
     clear_status();
-    let reply = reply.map_err(|failed| written(&format!("plugin {}: {}", failed.stage.plugin.name, failed.error)))?;
+    let Trial { reply, .. } = trial.map_err(|error| {
+        let config = config.display();
+        Error::Failed(format!(
+            "the folder was written, but the bundled sample cannot be answered: {error}\nChange {config} and run `plimsoll check \
+             --config {config}`"
+        ))
+    })?;
     match std::str::from_utf8(&reply.body) {
         Ok(text) if text.chars().count() > SHOWN => {
             let text: String = text.chars().take(SHOWN).collect();
@@ -194,10 +160,10 @@ async fn try_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> Res
     Ok(())
 }
 
-/// The labels, if the plugin has labels. Labels that the user named must fit.
-fn fitting_labels(labels: Option<Labels>, task: &Task, is_named: bool) -> Result<Option<Labels>, Error> {
+/// The labels, if they fit. Labels that the user named must fit.
+fn fitting_labels<'a>(labels: Option<&'a Labels>, task: &Task, is_named: bool) -> Result<Option<&'a Labels>, Error> {
     let Some(labels) = labels else { return Ok(None) };
-    match misfit(&labels, task) {
+    match misfit(labels, task) {
         None => Ok(Some(labels)),
         Some(why) if is_named => Err(Error::Failed(format!(
             "{} does not fit the model: {why}; leave out --labels, or correct it",
@@ -218,12 +184,13 @@ fn misfit(labels: &Labels, task: &Task) -> Option<String> {
     }
 }
 
-/// Asks for the normalisation on a terminal; elsewhere it is the usual one.
-fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static str), Error> {
+/// Asks for the normalisation on a terminal; elsewhere there is no answer.
+fn ask(usual: (Normalisation, &'static str)) -> Result<Option<Stated>, Error> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
     if !stdin.is_terminal() || !stderr.is_terminal() {
-        return Ok(usual);
+        return Ok(None);
     }
+    let kept = Some(Stated { normalisation: usual.0, reason: usual.1, is_assumed: true });
     let mut text =
         "How were the pixels normalised when the model was trained? An ONNX file does not say it.\n".to_owned();
     for (index, choice) in Normalisation::value_variants().iter().enumerate() {
@@ -237,23 +204,25 @@ fn ask(usual: (Normalisation, &'static str)) -> Result<(Normalisation, &'static 
         let mut line = String::new();
         stdin.lock().read_line(&mut line).map_err(failed)?;
         match line.trim() {
-            "" => return Ok(usual),
+            "" => return Ok(kept),
             line => match line
                 .parse::<usize>()
                 .ok()
                 .and_then(|index| Normalisation::value_variants().get(index.wrapping_sub(1)))
             {
-                Some(chosen) => return Ok((*chosen, ANSWERED)),
+                Some(&normalisation) => {
+                    return Ok(Some(Stated { normalisation, reason: ANSWERED, is_assumed: false }));
+                }
                 None => text.clear(),
             },
         }
     }
-    Ok(usual)
+    Ok(kept)
 }
 
 fn parse_size(text: &str) -> Result<(u64, u64), String> {
     let size = text.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    size.filter(|size| (1..=16_384).contains(&size.0) && (1..=16_384).contains(&size.1))
+    size.filter(|size| (1..=MAX_SIDE).contains(&size.0) && (1..=MAX_SIDE).contains(&size.1))
         .ok_or_else(|| "write it as WIDTHxHEIGHT, for example 640x640".to_owned())
 }
 

@@ -34,11 +34,11 @@ pub(in crate::cli) struct Replay {
     #[arg(long, value_name = "NAME=FILE.wasm", value_parser = replacement)]
     plugin: Vec<(String, PathBuf)>,
     /// Run all recordings on this chip; default the recorded chip. With several chips, compares the outputs of the others
-    /// with those of the first, for the same tensors.
+    /// with those of the first, for the same tensors: of the infer stage, or of each step that has chips.
     #[arg(long)]
     chip: Vec<String>,
     /// In a pipeline of steps: run only this step again, on what the steps before it hand on for each recording; once for
-    /// each item, if it runs for items.
+    /// each item, if it runs for items. With several chips, compare only this step.
     #[arg(long, value_name = "NAME")]
     step: Option<String>,
 }
@@ -61,6 +61,8 @@ enum ReplayError {
     NoSteps { pipeline: String },
     #[error("pipeline `{pipeline}` has no step `{step}`; its steps are {known}")]
     NoStep { pipeline: String, step: String, known: String },
+    #[error("pipeline `{pipeline}` has no step `{step}` with chips to compare; those with chips are {known}")]
+    NoChips { pipeline: String, step: String, known: String },
     /// What the step takes is not known.
     #[error("an earlier step failed: {step} ended in {error}")]
     EarlierStep { step: String, error: String },
@@ -83,15 +85,12 @@ impl Replay {
         if names.is_empty() {
             return Err(Error::Failed(format!("there are no recordings in {}", self.dir.display())));
         }
-        if self.step.is_some() && self.chip.len() > 1 {
-            return Err(Error::Failed("--step runs on one chip: give --chip once".to_owned()));
-        }
         let app = App::build(&self.config()?).await?;
+        if self.chip.len() > 1 {
+            return finish(&chips::compare(&app, &self.dir, &names, (&self.chip, self.step.as_ref())).await);
+        }
         if let Some(step) = &self.step {
             return finish(&step::run(&app, &self.dir, &names, self.chip.first(), step).await);
-        }
-        if self.chip.len() > 1 {
-            return finish(&chips::compare(&app, &self.dir, &names, &self.chip).await);
         }
         let mut rows = Vec::new();
         let mut failures = Vec::new();

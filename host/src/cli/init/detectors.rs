@@ -71,7 +71,11 @@ impl Detector {
         match outputs {
             [output] => single(input, output, evidence),
             [a, b] => pair(input, a, b, evidence).or_else(|| pair(input, b, a, evidence)),
-            _ => ssd(outputs),
+            // Exports of transformers have hidden states beside these.
+            _ => match ["logits", "pred_boxes"].map(|name| outputs.iter().find(|output| output.name == name)) {
+                [Some(scores), Some(boxes)] => pair(input, scores, boxes, evidence),
+                _ => ssd(outputs),
+            },
         }
     }
 }
@@ -116,8 +120,12 @@ fn single(input: &ImageInput, output: &Output, evidence: Evidence) -> Option<Det
             }
             Some(detector)
         }
-        [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small, large]) => {
-            let reason = format!("{boxes} boxes, one for each cell of its grids, with {numbers} numbers each");
+        // Ultralytics' own models have such outputs only transposed.
+        [1, boxes, numbers] if numbers >= 6 && is_box_count(boxes, &[small, large]) && !is_ultralytics => {
+            let reason = format!(
+                "{boxes} boxes, one for each cell of its grids, with {numbers} numbers each; a transposed output of YOLOv8 \
+                 has this form too, and no layout reads it"
+            );
             let mut detector = layout("yolox", reason, Some(numbers - 5), YOLOX);
             detector.settings[0].is_assumed = true;
             if boxes == large && large != small {
@@ -136,7 +144,11 @@ fn single(input: &ImageInput, output: &Output, evidence: Evidence) -> Option<Det
             Some(detector)
         }
         [1, numbers, height, width]
-            if numbers >= 6 && height * 16 == input.height && width * 16 == input.width && !input.is_nhwc =>
+            if numbers >= 6
+                && height * 16 == input.height
+                && width * 16 == input.width
+                && !input.is_nhwc
+                && evidence.labels != Some(numbers) =>
         {
             let reason = format!("{numbers} numbers for each cell of a grid of {width}x{height}");
             let mut detector = layout("fastestdet", reason, Some(numbers - 5), FASTESTDET);
@@ -169,6 +181,11 @@ const OTHER_ANCHORS: &str = "; those of detectron2 and keras-retinanet have as m
 const DETR_OR_RT_DETR: &str = "; \"detr\" if the last score means \"no object\" (softmax), \"rt-detr\" if each score is for \
     itself (sigmoid): --labels tells";
 
+/// Why `decoded` is never certain.
+const CORNERS: &str = "; the boxes are read as x1, y1, x2, y2 in fractions of the input";
+/// Why `ssd` is not certain for other names than TensorFlow's.
+const CORNERS_OF_TENSORFLOW: &str = "; the boxes are read as y1, x1, y2, x2 in fractions, as TensorFlow's are";
+
 /// Scores [1, N, C] and boxes [1, N, 4].
 fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence) -> Option<Detector> {
     let (&[1, rows, classes], &[1, box_rows, 4]) = (&*scores.shape, &*boxes.shape) else { return None };
@@ -179,7 +196,12 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence)
     if classes == 4 && !boxes.name.to_lowercase().contains("box") {
         return None;
     }
-    let is_probability = matches!(scores.operator.as_deref(), Some("Softmax" | "Sigmoid"));
+    let looks_so = scores.values.are_probabilities() && !scores.is_named_logits();
+    let is_probability = matches!(scores.operator.as_deref(), Some("Softmax" | "Sigmoid")) || looks_so;
+    // The boxes of DETR and its relatives are centre and size; `decoded` reads corners.
+    if is_probability && boxes.name == "pred_boxes" {
+        return None;
+    }
     // A grid covers the whole input, as in `detect-postprocess`.
     let grids = [8, 16, 32, 64, 128].map(|stride| input.width.div_ceil(stride) * input.height.div_ceil(stride));
     let anchors = grids.iter().sum::<u64>() * 9;
@@ -192,7 +214,7 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence)
     let has_its_names = boxes.name == "pred_boxes";
     let is_told = evidence.labels.is_some_and(|labels| labels == classes || labels + 1 == classes);
     let (name, reason, count, training, doubt) = if is_probability {
-        ("decoded", format!("{rows} rows of probabilities and of boxes"), classes, ULTRAFACE, Some(""))
+        ("decoded", format!("{rows} rows of probabilities and of boxes"), classes, ULTRAFACE, Some(CORNERS))
     } else if rows == anchors {
         let reason = format!("{rows} boxes, 9 for each cell of its grids, as torchvision's RetinaNet");
         ("retinanet", reason, classes, RETINANET, Some(OTHER_ANCHORS))
@@ -204,7 +226,7 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence)
             false => ("rt-detr", reason, classes, RT_DETR, doubt),
         }
     } else {
-        ("decoded", format!("{rows} rows of scores and of boxes"), classes, ULTRAFACE, Some(""))
+        ("decoded", format!("{rows} rows of scores and of boxes"), classes, ULTRAFACE, Some(CORNERS))
     };
     let mut detector = layout(name, reason, Some(count), training);
     if let Some(doubt) = doubt {
@@ -234,6 +256,9 @@ fn ssd(outputs: &[Output]) -> Option<Detector> {
     let (scores, classes) = (named("score", "class")?, named("class", "score")?);
     let count = outputs.iter().find(|output| matches!(*output.shape, [1] | []));
     let mut detector = layout("ssd", format!("{rows} boxes with scores and classes"), None, SSD);
+    if !boxes.name.starts_with("detection_boxes") {
+        detector.assume(CORNERS_OF_TENSORFLOW);
+    }
     for (key, output) in [("scores", scores), ("boxes", boxes), ("classes", classes)] {
         detector.settings.push(Setting::known(key, output.name.clone(), format!("the output with the {key}")));
     }

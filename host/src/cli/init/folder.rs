@@ -12,6 +12,8 @@ use crate::config::{Config, SCHEMA_FILE};
 
 /// The configuration file of the folder.
 const CONFIG: &str = "plimsoll.toml";
+/// A configuration file of the folder that is removed again.
+const TRIAL: &str = ".plimsoll-trial.toml";
 /// The file with the labels.
 const LABELS: &str = "labels.txt";
 
@@ -20,13 +22,13 @@ pub(in crate::cli) struct Contents<'a> {
     /// The name of the pipeline and of the model.
     pub(in crate::cli) name: &'a str,
     /// A sentence about the model.
-    pub(in crate::cli) description: &'a str,
+    pub(in crate::cli) description: String,
     /// The backend.
     pub(in crate::cli) backend: &'static str,
     /// Why other backends are not used.
     pub(in crate::cli) rejections: &'a [String],
     /// The path of the backend's library, if it has one.
-    pub(in crate::cli) library: Option<&'a Path>,
+    pub(in crate::cli) library: Option<PathBuf>,
     /// The settings of `image-preprocess`.
     pub(in crate::cli) preprocess: &'a [Setting],
     /// The postprocess plugin.
@@ -42,35 +44,24 @@ pub(in crate::cli) struct Contents<'a> {
 impl Contents<'_> {
     /// Writes the folder. Returns the path of the configuration file.
     pub(in crate::cli) fn write(&self, folder: &Path, model: &ModelFiles) -> Result<PathBuf, Error> {
-        let config = folder.join(CONFIG);
-        let failed = |path: &Path, error: std::io::Error| {
-            Error::Failed(format!("{} cannot be written: {error}", path.display()))
-        };
-        let write = |path: PathBuf, bytes: &[u8]| {
-            // The model may be in the folder already.
-            if fs::read(&path).is_ok_and(|found| found == bytes) {
-                return Ok(());
-            }
-            let parent = path.parent().unwrap_or(folder);
-            fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
-            let created = fs::OpenOptions::new().write(true).create_new(true).open(&path);
-            created
-                .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
-                .map_err(|error| failed(&path, error))
-        };
-        let file_name = model.path.file_name().unwrap_or_default();
-        write(folder.join(file_name), &model.bytes)?;
-        for (name, bytes) in &model.external {
-            write(folder.join(name), bytes)?;
-        }
+        write_model(folder, model)?;
         if let Some((labels, _)) = self.labels {
-            write(folder.join(LABELS), (labels.names.join("\n") + "\n").as_bytes())?;
+            write(&folder.join(LABELS), (labels.names.join("\n") + "\n").as_bytes())?;
         }
         // The schema of another version of plimsoll may be there.
-        let (schema, text) = (folder.join(SCHEMA_FILE), format!("{:#}\n", Config::schema()));
-        fs::write(&schema, text).map_err(|error| failed(&schema, error))?;
-        write(config.clone(), self.text(&file_name.to_string_lossy()).as_bytes())?;
+        let schema = folder.join(SCHEMA_FILE);
+        fs::write(&schema, format!("{:#}\n", Config::schema())).map_err(|error| failed(&schema, &error))?;
+        let config = folder.join(CONFIG);
+        write(&config, self.text(&model.file_name()).as_bytes())?;
         Ok(config)
+    }
+
+    /// Writes the model and a configuration for a trial into the folder.
+    pub(in crate::cli) fn write_trial(&self, folder: &Path, model: &ModelFiles) -> Result<TrialFile, Error> {
+        write_model(folder, model)?;
+        let path = folder.join(TRIAL);
+        fs::write(&path, self.text(&model.file_name())).map_err(|error| failed(&path, &error))?;
+        Ok(TrialFile(path))
     }
 
     fn text(&self, model: &str) -> String {
@@ -81,9 +72,9 @@ impl Contents<'_> {
         };
         line(Config::schema_line());
         line("# Written by `plimsoll init`. Check it with `plimsoll check --config plimsoll.toml`.".into());
-        line(format!("# {}", one_line(self.description)));
+        line(format!("# {}", one_line(&self.description)));
         line("# CHECK marks what the model does not say: change it if the model was trained in another way.\n".into());
-        if let Some(library) = self.library {
+        if let Some(library) = &self.library {
             line(format!("[backends.{}]", self.backend));
             line(format!("library = {}\n", quoted(&library.to_string_lossy())));
         }
@@ -120,6 +111,45 @@ impl Contents<'_> {
         }
         text
     }
+}
+
+/// A configuration file that is removed on drop.
+pub(in crate::cli) struct TrialFile(PathBuf);
+
+impl TrialFile {
+    /// Its path.
+    pub(in crate::cli) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TrialFile {
+    fn drop(&mut self) {
+        // Nothing is lost if it stays.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn write_model(folder: &Path, model: &ModelFiles) -> Result<(), Error> {
+    write(&folder.join(model.file_name()), &model.bytes)?;
+    model.external.iter().try_for_each(|(name, bytes)| write(&folder.join(name), bytes))
+}
+
+/// Writes a file. One with other bytes that is already there is not replaced.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    // The model may be in the folder already.
+    if fs::read(path).is_ok_and(|found| found == bytes) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+    }
+    let created = fs::OpenOptions::new().write(true).create_new(true).open(path);
+    created.and_then(|mut file| std::io::Write::write_all(&mut file, bytes)).map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::Failed(format!("{} cannot be written: {error}", path.display()))
 }
 
 /// The longest key and value whose comment is aligned with others.

@@ -6,6 +6,9 @@ use plimsoll_runtime::tensor::TensorType;
 use super::setting::Setting;
 use crate::cli::error::Error;
 
+/// The largest side of an image that is accepted as a statement.
+pub(in crate::cli) const MAX_SIDE: u64 = 16_384;
+
 /// The input of a model for images.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct ImageInput {
@@ -19,6 +22,8 @@ pub(in crate::cli) struct ImageInput {
     pub(in crate::cli) channels: u64,
     /// True if the channels are the last dimension.
     pub(in crate::cli) is_nhwc: bool,
+    /// True if the model does not say which dimension has the channels.
+    pub(in crate::cli) is_layout_assumed: bool,
     /// The type of its elements.
     pub(in crate::cli) ty: TensorType,
     /// True if the number of images is not fixed.
@@ -43,7 +48,9 @@ impl ImageInput {
             Some("BFLOAT16") => TensorType::Bf16,
             _ => return Err(no_image(model, "images can be passed as FLOAT, FLOAT16, BFLOAT16 or UINT8 only")),
         };
-        let Some(&[batch, a, b, c]) = input.shape.as_deref() else {
+        // Some exporters write 0 for a size that is not fixed.
+        let shape = input.shape.iter().flatten().map(|size| size.filter(|&size| size > 0)).collect::<Vec<_>>();
+        let &[batch, a, b, c] = &*shape else {
             return Err(no_image(
                 model,
                 "an image has the shape [1, channels, height, width] or [1, height, width, channels]",
@@ -58,20 +65,26 @@ impl ImageInput {
         let (is_nhwc, channels, height, width) = match (is_channels(a), is_channels(c)) {
             (true, false) => (false, a, b, c),
             (false, true) => (true, c, a, b),
-            (true, true) => (false, a, b, c),
+            (true, true) => return Err(no_image(model, "both dimension 1 and dimension 3 could be the channels")),
+            // Nothing is fixed, as in exports of transformers.
+            (false, false) if a.is_none() && b.is_some() == c.is_some() => (false, None, b, c),
             (false, false) => return Err(no_image(model, "neither dimension 1 nor dimension 3 has 1 or 3 channels")),
         };
-        let stated = metadata_size(model);
-        let (width, height, size_source) = match (width, height, size, stated) {
-            (Some(width), Some(height), Some(size), _) if size != (width, height) => {
+        let fits =
+            |size: (u64, u64)| width.is_none_or(|fixed| fixed == size.0) && height.is_none_or(|fixed| fixed == size.1);
+        let text = |size: Option<u64>| size.map_or("?".to_owned(), |size| size.to_string());
+        let (width, height, size_source) = match (width, height, size, metadata_size(model)) {
+            (width, height, Some(size), _) if !fits(size) => {
                 return Err(Error::Failed(format!(
-                    "the model fixes its input to {width}x{height}; leave out --size, or export the model again"
+                    "the model fixes its input to {}x{}; leave out --size, or export the model again",
+                    text(width),
+                    text(height)
                 )));
             }
             (Some(width), Some(height), ..) => (width, height, Some("fixed by the model")),
             (_, _, Some((width, height)), _) => (width, height, Some("--size")),
-            (_, _, None, Some((width, height))) => (width, height, Some("the model's metadata `imgsz`")),
-            (width, height, None, None) => (width.unwrap_or(fallback), height.unwrap_or(fallback), None),
+            (_, _, None, Some(size)) if fits(size) => (size.0, size.1, Some("the model's metadata `imgsz`")),
+            (width, height, None, _) => (width.unwrap_or(fallback), height.unwrap_or(fallback), None),
         };
         Ok(Self {
             name: input.name.clone(),
@@ -79,6 +92,7 @@ impl ImageInput {
             height,
             channels: channels.unwrap_or(3),
             is_nhwc,
+            is_layout_assumed: channels.is_none(),
             ty,
             has_batch_axis: batch.is_none(),
             size_source,
@@ -99,7 +113,10 @@ impl ImageInput {
         let pixels = |value: u64| toml::Value::Integer(value.try_into().unwrap_or(i64::MAX));
         let size = |key, value| match self.size_source {
             Some(source) => Setting::known(key, pixels(value), source),
-            None => Setting::assumed(key, pixels(value), "the model takes any size; use the one it was trained with"),
+            None => {
+                let reason = "the model does not fix width and height; use the size with which it was trained";
+                Setting::assumed(key, pixels(value), reason)
+            }
         };
         let mut settings = vec![
             Setting::known("input", self.name.clone(), "the name of the model's input"),
@@ -108,6 +125,11 @@ impl ImageInput {
         ];
         if self.is_nhwc {
             settings.push(Setting::known("layout", "nhwc", "the model's channels are the last dimension"));
+        }
+        if self.is_layout_assumed {
+            let reason =
+                "the model does not fix its channels; this is [1, 3, height, width], as models of PyTorch have it";
+            settings.push(Setting::assumed("layout", "nchw", reason));
         }
         let dtype = match self.ty {
             TensorType::U8 => Some(("u8", "the model takes bytes")),
@@ -131,7 +153,8 @@ fn metadata_size(model: &Description) -> Option<(u64, u64)> {
     let mut numbers = text.trim_matches(['[', ']', '(', ')', ' ']).split(',').map(|number| number.trim().parse().ok());
     let height = numbers.next()??;
     let width = numbers.next().unwrap_or(Some(height))?;
-    (numbers.next().is_none() && width > 0 && height > 0).then_some((width, height))
+    let is_size = |side: u64| (1..=MAX_SIDE).contains(&side);
+    (numbers.next().is_none() && is_size(width) && is_size(height)).then_some((width, height))
 }
 
 fn no_image(model: &Description, why: &str) -> Error {

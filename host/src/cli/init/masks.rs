@@ -1,9 +1,10 @@
 //! Recognises the segmentation models of Ultralytics: boxes with coefficients, and prototypes of masks.
 
 use super::normalisation::Normalisation;
-use super::probe::{Output, is_float_type};
+use super::probe::Output;
 use super::setting::Setting;
 use super::task::Task;
+use super::values::is_float_type;
 
 /// The task of a model whose metadata says that it segments objects. Returns `None` if its outputs have another form.
 pub(in crate::cli) fn masks(outputs: &[Output]) -> Option<Task> {

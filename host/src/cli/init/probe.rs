@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::image_input::ImageInput;
+use super::values::Values;
 use crate::base::defaults::{MAX_MEMORY, REQUEST_DEADLINE};
 use crate::base::files::is_outside;
 use crate::cli::error::Error;
@@ -28,8 +29,15 @@ pub(in crate::cli) struct Output {
     pub(in crate::cli) ty: TensorType,
     /// The operator that computes it, if the file shows it.
     pub(in crate::cli) operator: Option<String>,
-    /// True if the run returned probabilities: numbers from 0 to 1, for two classes with the sum 1.
-    pub(in crate::cli) are_probabilities: bool,
+    /// What its numbers look like, once an image went through the pipeline.
+    pub(in crate::cli) values: Values,
+}
+
+impl Output {
+    /// True if its name says that its numbers are logits.
+    pub(in crate::cli) fn is_named_logits(&self) -> bool {
+        self.name.to_lowercase().contains("logit")
+    }
 }
 
 /// What one run showed.
@@ -41,6 +49,11 @@ pub(in crate::cli) struct Probe {
     pub(in crate::cli) rejections: Vec<String>,
     /// The outputs, in order.
     pub(in crate::cli) outputs: Vec<Output>,
+}
+
+/// The outputs, if all their numbers look so.
+pub(in crate::cli) fn with_values(outputs: &[Output], values: Values) -> Vec<Output> {
+    outputs.iter().map(|output| Output { values, ..output.clone() }).collect()
 }
 
 /// A model file, and the files with its weights: the paths as the model names them, and their bytes.
@@ -79,6 +92,11 @@ impl ModelFiles {
         });
         Ok(Self { path: path.to_owned(), bytes, external: external.collect::<Result<_, Error>>()? })
     }
+
+    /// The model's file name.
+    pub(in crate::cli) fn file_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
 }
 
 impl Probe {
@@ -98,7 +116,7 @@ impl Probe {
                     };
                     let outputs = outputs.into_iter().map(|(name, tensor)| Output {
                         operator: operator(&name),
-                        are_probabilities: are_probabilities(&tensor),
+                        values: Values::Unknown,
                         name,
                         shape: tensor.dimensions.into_iter().map(u64::from).collect(),
                         ty: tensor.ty,
@@ -142,8 +160,8 @@ fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Resul
     Ok(outputs.map_err(|error| error.message)?)
 }
 
-/// The bytes of an image whose numbers are from 0 to 1, or bytes from 0 to 255. An image of zeros would be one for which many
-/// models return only zeros.
+/// The bytes of an image whose numbers are from 0 to 1, or bytes from 0 to 255. For zeros, a model may return
+/// nothing, and so no shape.
 fn image(ty: TensorType, bytes: usize) -> Vec<u8> {
     let numbers: [&[u8]; 5] = match ty {
         TensorType::U8 => [&[0], &[64], &[128], &[191], &[255]],
@@ -156,52 +174,9 @@ fn image(ty: TensorType, bytes: usize) -> Vec<u8> {
     places.flat_map(|place| numbers[place].iter().copied()).collect()
 }
 
-/// A probability may be outside of 0 to 1 by this much, because quantised models round.
-const TOLERANCE: f64 = 0.01;
-
-fn are_probabilities(tensor: &Tensor) -> bool {
-    let classes = tensor.dimensions.iter().copied().rfind(|size| *size > 1).unwrap_or(1) as usize;
-    if !is_float_type(tensor.ty) || classes < 2 {
-        return false;
-    }
-    let scores: Vec<_> = tensor.elements().map(|element| element.as_f64()).collect();
-    let is_probability = |score: &f64| (-TOLERANCE..=1.0 + TOLERANCE).contains(score);
-    let has_sum = |row: &[f64]| (row.iter().sum::<f64>() - 1.0).abs() < TOLERANCE;
-    // Logits of two classes may be from 0 to 1, and a model that returns zeros says nothing.
-    scores.iter().all(is_probability)
-        && scores.iter().any(|score| *score != 0.0)
-        && (classes > 2 || scores.chunks(classes).all(has_sum))
-}
-
-/// True for the types of scores that the shipped plugins read.
-pub(in crate::cli) fn is_float_type(ty: TensorType) -> bool {
-    matches!(ty, TensorType::Fp32 | TensorType::Fp16 | TensorType::Bf16 | TensorType::Fp64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tensor(shape: &[u32], values: &[f32]) -> Tensor {
-        Tensor::new(shape.to_vec(), TensorType::Fp32, values.iter().flat_map(|value| value.to_le_bytes()).collect())
-    }
-
-    #[test]
-    fn probabilities_are_told_from_logits() {
-        for (shape, values, expected) in [
-            (&[1, 3][..], &[0.7, 0.2, 0.1][..], true),
-            (&[1, 3], &[0.9, 0.8, 0.995], true),
-            (&[1, 3], &[0.0, 0.0, 0.0], false),
-            (&[1, 3], &[0.7, 0.2, -0.5], false),
-            (&[1, 2], &[0.5, 0.5], true),
-            (&[1, 2], &[0.5, 0.1], false),
-            (&[1, 2, 2], &[0.5, 0.5, 0.9, 0.1], true),
-            (&[1, 3, 1, 1], &[0.7, 0.2, 0.1], true),
-            (&[1, 1], &[0.5], false),
-        ] {
-            assert_eq!(are_probabilities(&tensor(shape, values)), expected, "{shape:?} {values:?}");
-        }
-    }
 
     #[test]
     fn the_image_has_five_numbers_in_each_type() {

@@ -5,10 +5,11 @@ use plimsoll_runtime::nn::Description;
 use super::detectors::{Detector, Evidence, Training, has_rows_of_cells};
 use super::image_input::ImageInput;
 use super::masks::masks;
-use super::probe::{Output, is_float_type};
+use super::probe::Output;
 use super::setting::Setting;
-use super::single_output::{classification, pose, segmentation, text, tokens};
+use super::single_output::{classification, of_ultralytics, pose, segmentation, text, tokens};
 use super::task::Task;
+use super::values::is_float_type;
 use crate::cli::error::Error;
 
 /// Works out the task. `labels` is the number of labels that the user or the model gives.
@@ -96,8 +97,13 @@ fn by_single_output(model: &Description, input: &ImageInput, outputs: &[Output],
     let [output] = outputs else { return None };
     let stated = model.metadata.get("task").map(String::as_str);
     let poses = if stated == Some("pose") { pose(model, output) } else { None };
+    let classes = || {
+        let task = classification(input, output, labels)?;
+        let is_ultralytics = stated == Some("classify") && task.plugin == "classify-postprocess";
+        Some(if is_ultralytics { of_ultralytics(task, input) } else { task })
+    };
     poses
-        .or_else(|| classification(input, output, labels))
+        .or_else(classes)
         .or_else(|| segmentation(input, output, labels))
         .or_else(|| text(output, labels))
         .or_else(|| tokens(output))

@@ -4,9 +4,10 @@ use plimsoll_runtime::nn::Description;
 
 use super::image_input::ImageInput;
 use super::normalisation::Normalisation;
-use super::probe::{Output, is_float_type};
+use super::probe::Output;
 use super::setting::Setting;
 use super::task::{Task, scores};
+use super::values::{Values, is_float_type};
 
 /// `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]`: scores of classes, or an embedding.
 pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels: Option<u64>) -> Option<Task> {
@@ -21,7 +22,8 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
     let is_normalised = matches!(operator, Some("LpNormalization"));
     // The usual lengths of embeddings. Few classifiers have so many classes.
     let has_length = matches!(classes, 128 | 256 | 384 | 512 | 768 | 1024 | 1280 | 1536 | 2048);
-    let has_length = has_length && !output.are_probabilities;
+    let is_distribution = output.values == Values::Distribution;
+    let has_length = has_length && !is_distribution;
     let is_embedding = labels != Some(classes) && !is_probability && (has_name || is_normalised || has_length);
     let is_float = is_float_type(output.ty);
     if is_embedding && is_float {
@@ -43,10 +45,22 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
         plugin: "classify-postprocess",
         settings: vec![scores(output, &["Softmax", "Sigmoid"])],
         labels: Some(("labels", Some(classes))),
-        is_assumed: labels != Some(classes) && !(is_probability || output.are_probabilities),
+        is_assumed: labels != Some(classes) && !(is_probability || is_distribution),
         geometry: geometry(input),
         normalisation: torchvision(input),
     })
+}
+
+/// The classifiers of Ultralytics, whose metadata has the task: its `classify_transforms` resizes the shorter side to that of
+/// the input, and does not normalise.
+pub(in crate::cli) fn of_ultralytics(task: Task, input: &ImageInput) -> Task {
+    let source = "as YOLO-cls is trained";
+    let shorter = i64::try_from(input.width.max(input.height)).unwrap_or(i64::MAX);
+    Task {
+        geometry: vec![Setting::assumed("resize", "crop", source), Setting::assumed("resize_shorter", shorter, source)],
+        normalisation: (Normalisation::Unit, source),
+        ..task
+    }
 }
 
 /// Scores of pixels, or their classes.
@@ -72,10 +86,23 @@ pub(in crate::cli) fn segmentation(input: &ImageInput, output: &Output, labels: 
         return None;
     }
     let mut settings = vec![Setting::known("layout", layout, "the shape of the output")];
+    if let [1, a, b, c] = *output.shape
+        && is_map(a, b)
+        && is_map(b, c)
+    {
+        settings[0].is_assumed = true;
+        settings[0].reason = "the shape of the output fits, and that of \"nhwc\" would too".into();
+    }
     if classes == 1 {
         let (threshold, reason) = match output.operator.as_deref() {
             Some("Sigmoid") => (0.5, "the model ends with Sigmoid"),
-            _ => (0.0, "the model does not end with Sigmoid, so its scores are taken for logits"),
+            _ if output.values.are_probabilities() => (
+                0.5,
+                "the scores of the bundled sample are from 0 to 1, so they are taken for probabilities; 0.0 for logits",
+            ),
+            _ => {
+                (0.0, "the model does not end with Sigmoid, so its scores are taken for logits; 0.5 for probabilities")
+            }
         };
         settings.push(Setting::assumed("threshold", threshold, reason));
     }

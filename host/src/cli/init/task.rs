@@ -4,9 +4,10 @@ use super::image_input::ImageInput;
 use super::normalisation::Normalisation;
 use super::probe::Output;
 use super::setting::Setting;
+use super::values::Values;
 
 /// What a model does.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(in crate::cli) struct Task {
     /// What it is, for people.
     pub(in crate::cli) title: String,
@@ -55,21 +56,37 @@ impl Task {
     }
 }
 
-/// The setting `scores` of a plugin that computes a softmax unless the model ends with it, or returned probabilities.
+/// The setting `scores` of a plugin that computes a softmax unless the model ends with it, or returned probabilities for the
+/// bundled sample. Each wrong value is refused by the plugin as soon as scores do not suit it, except two scores.
 pub(in crate::cli) fn scores(output: &Output, ready: &[&str]) -> Setting {
     if let Some(operator) = output.operator.as_deref().filter(|operator| ready.contains(operator)) {
         return Setting::known("scores", "ready", format!("the model ends with {operator}"));
     }
-    if output.are_probabilities {
-        let reason = "all scores of a trial run are from 0 to 1, so they are taken for probabilities; \"logits\" if they are not";
-        return Setting::assumed("scores", "ready", reason);
-    }
-    Setting::assumed(
-        "scores",
-        "softmax",
-        format!(
-            "the model does not end with {}, so its scores are taken for logits of classes of which one is right",
-            ready.join(" or ")
+    let ends = format!("the model does not end with {}", ready.join(" or "));
+    let (value, reason) = match output.values {
+        Values::Distribution => (
+            "ready",
+            "but its scores of the bundled sample are from 0 to 1 with the sum 1, so they are taken for probabilities; \
+             \"logits\" if they are not",
         ),
-    )
+        Values::Fractions if output.is_named_logits() => (
+            "logits",
+            "its name says logits, and its scores of the bundled sample are from 0 to 1, with another sum than 1; \"ready\" if \
+             they are probabilities",
+        ),
+        Values::Fractions => (
+            "ready",
+            "but its scores of the bundled sample are from 0 to 1, with another sum than 1, so they are taken for \
+             probabilities of classes that do not exclude each other; \"logits\" if they are not",
+        ),
+        Values::Other => (
+            "softmax",
+            "and its scores of the bundled sample are not all from 0 to 1, so they are taken for logits of classes of which \
+             one is right",
+        ),
+        Values::Unknown => {
+            ("softmax", "so its scores are taken for logits of classes of which one is right; no image was tried")
+        }
+    };
+    Setting::assumed("scores", value, format!("{ends}, {reason}"))
 }

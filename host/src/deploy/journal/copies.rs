@@ -12,7 +12,7 @@ use plimsoll_runtime::identity::check_version;
 
 use super::{COMPONENTS, JOURNAL, Journal, JournalError, WASM, digests, has_extension};
 use crate::base::files::read_regular;
-use crate::deploy::durable_file::{replace, write_durably};
+use crate::deploy::durable_file::create_durably;
 use crate::deploy::journal_state::{JournalState, VersionRecord};
 use crate::deploy::manifest::Manifest;
 use crate::deploy::release::Release;
@@ -41,7 +41,7 @@ impl Journal {
         staged: Option<StagedCopy>,
     ) -> Result<Artifact, JournalError> {
         let path = self.component(&artifact.identity.digest);
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
+        self.want(&artifact.identity.digest)?;
         // If this fails, the copy is written again.
         if let Some(staged) = staged.filter(|_| !path.is_file() && self.begin_journal().is_ok()) {
             let _ = staged.move_to(&path);
@@ -55,11 +55,12 @@ impl Journal {
     /// # Errors
     /// If the component cannot be read or written.
     pub fn keep(&self, artifact: Artifact) -> Result<Artifact, JournalError> {
-        self.wanted().kept.insert(artifact.identity.digest.to_string());
+        self.want(&artifact.identity.digest)?;
         let path = self.component(&artifact.identity.digest);
         if !path.is_file() {
             let bytes = artifact.bytes()?;
-            let written = self.lock_again().and_then(|()| self.begin_journal()).and_then(|()| replace(&path, &bytes));
+            let written =
+                self.lock_again().and_then(|()| self.begin_journal()).and_then(|()| create_durably(&path, &bytes));
             written.map_err(|error| JournalError::CopyNotWritten { folder: self.folder.clone(), error })?;
         }
         // Also for a copy that was there: its name may not be on disk yet. The next state is written after it is. The state
@@ -138,13 +139,8 @@ impl Journal {
         if has_begun() {
             return Ok(());
         }
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !has_begun() {
-            let text = JournalState::default().to_text().map_err(io::Error::other)?;
-            write_durably(&self.folder.join(JOURNAL), &text)?;
-            self.has_begun.store(true, SeqCst);
-        }
-        Ok(())
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if has_begun() { Ok(()) } else { self.write_file(&mut file, &JournalState::default()) }
     }
 }
 

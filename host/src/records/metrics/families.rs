@@ -19,6 +19,9 @@ pub enum Buckets {
     Fine,
     /// Each bucket is eight times as large as the one before: 6 buckets.
     Coarse,
+    /// No buckets, only sums and counts; and no histograms and live instances of stages, which are most series of a host with
+    /// many pipelines.
+    None,
 }
 
 /// Creates an empty histogram with its buckets.
@@ -74,6 +77,7 @@ pub(super) fn seconds_bounds(buckets: Buckets) -> Bounds {
     match buckets {
         Buckets::Fine => || exponential_buckets(1e-4, 2.0, 18).collect(),
         Buckets::Coarse => || exponential_buckets(4e-4, 8.0, 6).collect(),
+        Buckets::None => Vec::new,
     }
 }
 
@@ -82,6 +86,7 @@ pub(super) fn seconds(buckets: Buckets) -> MakeHistogram {
     match buckets {
         Buckets::Fine => || Histogram::new(seconds_bounds(Buckets::Fine)()),
         Buckets::Coarse => || Histogram::new(seconds_bounds(Buckets::Coarse)()),
+        Buckets::None => || Histogram::new([]),
     }
 }
 
@@ -95,5 +100,6 @@ pub(super) fn bytes_bounds(buckets: Buckets) -> Bounds {
     match buckets {
         Buckets::Fine => || exponential_buckets(65536.0, 2.0, 17).collect(),
         Buckets::Coarse => || exponential_buckets(262_144.0, 8.0, 6).collect(),
+        Buckets::None => Vec::new,
     }
 }

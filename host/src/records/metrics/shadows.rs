@@ -15,6 +15,9 @@ use super::families::{Buckets, MakeHistogram, family, histograms, seconds};
 use super::named_registry::Registry;
 use crate::records::shadow::pair::ChipPair;
 
+/// A difference above this counts as this.
+const LARGEST: f64 = 1e100;
+
 /// The metrics of shadow runs.
 pub(in crate::records) struct ShadowMetrics {
     runs: Family<RunLabels, Counter>,
@@ -32,6 +35,7 @@ pub(in crate::records) struct ShadowMetrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct RunLabels {
     pipeline: String,
+    stage: String,
     chip: String,
     shadow: String,
     result: &'static str,
@@ -41,13 +45,15 @@ struct RunLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PairLabels {
     pipeline: String,
+    stage: String,
     chip: String,
     shadow: String,
 }
 
 impl PairLabels {
     fn of(pair: &ChipPair) -> Self {
-        Self { pipeline: pair.pipeline.clone(), chip: pair.chip.clone(), shadow: pair.shadow.clone() }
+        let ChipPair { pipeline, stage, chip, shadow, .. } = pair.clone();
+        Self { pipeline, stage, chip, shadow }
     }
 }
 
@@ -85,8 +91,8 @@ impl ShadowMetrics {
 
     /// Counts a run.
     pub(in crate::records) fn count(&self, pair: &ChipPair, result: &'static str, reason: &'static str) {
-        let PairLabels { pipeline, chip, shadow } = PairLabels::of(pair);
-        let labels = RunLabels { pipeline, chip, shadow, result, reason };
+        let PairLabels { pipeline, stage, chip, shadow } = PairLabels::of(pair);
+        let labels = RunLabels { pipeline, stage, chip, shadow, result, reason };
         self.runs.get_or_create(&labels).inc();
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).insert(labels);
     }
@@ -99,13 +105,14 @@ impl ShadowMetrics {
     /// Counts the differences of a run.
     pub(in crate::records) fn observe(&self, pair: &ChipPair, figures: &Figures) {
         let labels = PairLabels::of(pair);
-        self.absolute.get_or_create(&labels).observe(figures.absolute);
+        // Two of the largest numbers would make the sum infinite for ever.
+        self.absolute.get_or_create(&labels).observe(figures.absolute.min(LARGEST));
         self.relative.get_or_create(&labels).observe(figures.relative);
         self.cosine_distance.get_or_create(&labels).observe(figures.cosine_distance);
-        if let Some(Scores { rows, top1, top5 }) = figures.scores {
+        if let Some(Scores { rows, top1, wide, top5 }) = figures.scores {
             self.rows.get_or_create(&labels).inc_by(rows);
             self.top1.get_or_create(&labels).inc_by(top1);
-            self.top5.get_or_create(&labels).inc_by(top5);
+            self.top5.get_or_create(&labels).inc_by(top5 + (rows - wide));
         }
     }
 
@@ -120,7 +127,8 @@ impl ShadowMetrics {
         self.top1.remove(&labels);
         self.top5.remove(&labels);
         let is_gone = |run: &RunLabels| {
-            (&run.pipeline, &run.chip, &run.shadow) == (&labels.pipeline, &labels.chip, &labels.shadow)
+            (&run.pipeline, &run.stage, &run.chip, &run.shadow)
+                == (&labels.pipeline, &labels.stage, &labels.chip, &labels.shadow)
         };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         for run in counted.extract_if(.., is_gone) {

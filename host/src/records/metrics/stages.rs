@@ -83,6 +83,15 @@ impl StageFamilies {
         let make = |bounds| MakeTraced { bounds, has_exemplars };
         let marks = "High-water mark of the linear memory of a stage run";
         let refused = "Memory growths that the cap refused";
+        if buckets == Buckets::None {
+            // They count, but are not shown.
+            return Self {
+                seconds: Family::new_with_constructor(make(seconds_bounds(buckets))),
+                high_water: Family::new_with_constructor(make(bytes_bounds(buckets))),
+                refused: family(registry, "stage_refused_growths", refused, None),
+                live: Family::default(),
+            };
+        }
         Self {
             seconds: histograms(
                 registry,

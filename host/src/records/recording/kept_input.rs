@@ -28,7 +28,8 @@ pub(in crate::records) struct KeptInput {
 /// A copy of a reply, with the room of the recording that it belongs to.
 pub(in crate::records) type KeptReply = (ReplyFacts, Bytes, Room);
 
-/// An input whose request has ended, and that may still be recorded.
+/// An input whose request has ended, and that may still be recorded. A clone shares the body.
+#[derive(Clone)]
 pub struct Recording {
     recorder: Arc<InputRecorder>,
     facts: Facts,

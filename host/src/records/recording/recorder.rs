@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use plimsoll_runtime::panics::fault_point;
 
 use super::facts::Facts;
 use super::room::{MAX_RECORDINGS, Room, Waiting};
@@ -93,6 +94,7 @@ fn restart_after_panics(
     while catch_unwind(AssertUnwindSafe(|| write(&mut store))).is_err() {
         task.record_panic();
         std::thread::sleep(pause);
+        fault_point("recorder restart");
         // The list of recordings may be wrong after a panic.
         match RecordingStore::open(&store.rules) {
             Ok(reopened) => store = reopened,

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use plimsoll_runtime::panics::fault_point;
 
 use super::facts::Facts;
 use super::room::Room;
@@ -86,6 +87,7 @@ impl RecordingStore {
             self.prune(0);
             match jobs.recv_timeout(TICK) {
                 Ok(job) => {
+                    fault_point("recording");
                     if let Err(error) = self.put(&job) {
                         tracing::warn!(
                             folder = %self.rules.dir.display(),

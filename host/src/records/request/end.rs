@@ -1,6 +1,7 @@
 //! The end of a request: it is counted, logged and kept as one of the latest, and its input is recorded if it is
 //! wanted.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -14,7 +15,6 @@ use crate::records::origin::Origin;
 use crate::records::recent::RecentRequest;
 use crate::records::recording::{Facts, StageFacts};
 use crate::records::request_summary::{merged, repeats_steps};
-use crate::records::shadow::ShadowEnd;
 use crate::records::statistics::ModelRequest;
 use crate::records::time::timestamp;
 use crate::records::traces::request_trace::{RequestEnd, RequestTrace};
@@ -55,9 +55,7 @@ impl Drop for RequestRecord {
             reply: None,
         };
         if let Some(shadow) = self.shadow.take().filter(|_| !std::thread::panicking()) {
-            let infer = stages.iter().rfind(|report| report.stage.kind() == StageKind::Infer);
-            let recording = self.input.as_ref().map(|input| input.recording(facts()));
-            shadow.ended(ShadowEnd { time: infer.map(|report| report.duration), recording });
+            shadow.request_ended(|| self.input.as_ref().map(|input| input.recording(facts())));
         }
         if let Some(capture) = self.capture.take() {
             capture.input.recording(facts()).capture(capture.reply);
@@ -85,7 +83,7 @@ impl Drop for RequestRecord {
             preprocess_bytes = mark(StageKind::Preprocess),
             infer_bytes = mark(StageKind::Infer),
             postprocess_bytes = mark(StageKind::Postprocess),
-            step_bytes = has_steps.then(|| display(step_bytes(steps))),
+            step_bytes = has_steps.then(|| display(StepBytes(steps))),
             "request"
         );
         if let (Some(trace), Some(traces)) = (&mut self.trace, &records.traces) {
@@ -113,7 +111,14 @@ impl Drop for RequestRecord {
 }
 
 /// The high-water marks of steps, for the log.
-fn step_bytes(steps: &[StageReport]) -> String {
-    let marks: Vec<_> = steps.iter().map(|step| format!("{}={}", step.stage, step.usage.high_water)).collect();
-    marks.join(",")
+struct StepBytes<'a>(&'a [StageReport]);
+
+impl fmt::Display for StepBytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { "," };
+            write!(f, "{separator}{}={}", step.stage, step.usage.high_water)?;
+        }
+        Ok(())
+    }
 }

@@ -5,10 +5,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use plimsoll_runtime::stage::{RunObserver, StageCore, StageError, StageReport};
+use plimsoll_runtime::tensor::Tensors;
 
 use super::failures::Failures;
 use super::{Accounting, Reports, RequestRecord};
 use crate::records::memory::series::StageSeries;
+use crate::records::shadow::Tapped;
 
 /// Observes runs at the same time as others of the request.
 pub(super) struct Fork {
@@ -18,6 +20,8 @@ pub(super) struct Fork {
     running: Option<Arc<StageSeries>>,
     reports: Reports,
     failures: Arc<Failures>,
+    /// Gets the tensors, if a shadow chip may compute them, too.
+    shadow: Option<Tapped>,
 }
 
 impl RequestRecord {
@@ -29,6 +33,7 @@ impl RequestRecord {
             running: None,
             reports: Arc::clone(self.forked.get_or_insert_default()),
             failures: Arc::clone(&self.failures),
+            shadow: self.shadow.as_ref().map(Tapped::fork),
         }
     }
 
@@ -57,7 +62,21 @@ impl RunObserver for Fork {
             running: None,
             reports: Arc::clone(&self.reports),
             failures: Arc::clone(&self.failures),
+            shadow: self.shadow.as_ref().map(Tapped::fork),
         }))
+    }
+
+    fn inferring(&mut self, stage: &StageCore, item: Option<usize>, inputs: &Tensors) {
+        if let Some(shadow) = &mut self.shadow {
+            shadow.inferring(&stage.name, item, inputs);
+        }
+    }
+
+    fn inferred(&mut self, outputs: &Tensors) {
+        if let Some(shadow) = &mut self.shadow {
+            // The steps of a request run on one chip.
+            shadow.inferred(&self.accounting.route.chip, outputs);
+        }
     }
 
     fn logs_output(&self, stage: &StageCore) -> bool {
@@ -70,6 +89,9 @@ impl RunObserver for Fork {
 
     fn stage_ended(&mut self, report: StageReport, error: Option<&StageError>) {
         let is_highest = self.accounting.ended((&self.id, &self.failures), self.running.take(), &report, error);
+        if let Some(shadow) = &mut self.shadow {
+            shadow.stage_ended(&report);
+        }
         self.reports.lock().unwrap_or_else(PoisonError::into_inner).push((report, is_highest));
     }
 }

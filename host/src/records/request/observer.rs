@@ -1,11 +1,25 @@
 //! What the runtime reports about the stage runs of a request.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use plimsoll_runtime::stage::{RunObserver, StageCore, StageError, StageReport};
 use plimsoll_runtime::tensor::Tensors;
 
 use super::RequestRecord;
+use crate::records::shadow::{ShadowTap, Tapped};
+
+impl RequestRecord {
+    /// Passes the tensors of the request's infer stages on for shadow runs.
+    pub fn set_shadow(&mut self, tap: Arc<dyn ShadowTap>) {
+        self.shadow = Some(Tapped::new(tap));
+    }
+
+    /// The bytes of the body that are kept because the input may be recorded.
+    pub fn kept_bytes(&self) -> u64 {
+        self.input.as_ref().map_or(0, |input| input.bytes())
+    }
+}
 
 impl RunObserver for RequestRecord {
     fn deadline(&self) -> Instant {
@@ -16,16 +30,15 @@ impl RunObserver for RequestRecord {
         self.set_chip(chip);
     }
 
-    fn inferring(&mut self, inputs: &Tensors) {
-        let body = self.input.as_ref().map_or(0, |input| input.bytes());
+    fn inferring(&mut self, stage: &StageCore, item: Option<usize>, inputs: &Tensors) {
         if let Some(shadow) = &mut self.shadow {
-            shadow.inputs(inputs, body);
+            shadow.inferring(&stage.name, item, inputs);
         }
     }
 
     fn inferred(&mut self, outputs: &Tensors) {
         if let Some(shadow) = &mut self.shadow {
-            shadow.outputs(&self.chip, outputs);
+            shadow.inferred(&self.chip, outputs);
         }
     }
 
@@ -49,6 +62,9 @@ impl RunObserver for RequestRecord {
         let is_highest = self.accounting.ended((&self.id, &self.failures), self.running.take(), &report, error);
         if let Some(input) = self.input.as_mut().filter(|_| is_highest) {
             input.add_highest(&report.stage);
+        }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.stage_ended(&report);
         }
         self.stages.push(report);
     }

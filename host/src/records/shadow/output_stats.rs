@@ -22,7 +22,8 @@ struct Distribution {
     /// The values in each bucket, and above all of them.
     counts: [u64; BOUNDS.len() + 1],
     count: u64,
-    sum: f64,
+    /// Of the values so far. A sum of large differences could become infinite.
+    mean: f64,
     max: f64,
 }
 
@@ -52,7 +53,8 @@ impl Distribution {
     fn add(&mut self, value: f64) {
         self.counts[BOUNDS.partition_point(|bound| *bound < value)] += 1;
         self.count += 1;
-        self.sum += value;
+        let count = self.count as f64;
+        self.mean += value / count - self.mean / count;
         self.max = self.max.max(value);
     }
 
@@ -61,8 +63,27 @@ impl Distribution {
         let buckets = bounds.zip(self.counts).filter(|(_, count)| *count > 0);
         FigureReport {
             max: self.max,
-            mean: if self.count == 0 { 0.0 } else { self.sum / self.count as f64 },
+            mean: self.mean,
             histogram: buckets.map(|(up_to, count)| Bucket { up_to, count }).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_is_a_number_however_large_the_differences_are() {
+        let mut distribution = Distribution::default();
+        assert_eq!(distribution.report().mean, 0.0);
+        for value in [1.0, 2.0, 6.0] {
+            distribution.add(value);
+        }
+        assert!((distribution.report().mean - 3.0).abs() < 1e-12);
+        (0..4).for_each(|_| distribution.add(f64::MAX));
+        let FigureReport { mean, max, histogram } = distribution.report();
+        assert!(mean.is_finite() && mean > 1e307, "{mean}");
+        assert_eq!((max, histogram.last().map(|bucket| (bucket.up_to, bucket.count))), (f64::MAX, Some((None, 6))));
     }
 }

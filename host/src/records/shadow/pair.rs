@@ -1,14 +1,16 @@
-//! Two chips of a pipeline that are compared.
+//! Two chips of an infer stage that are compared.
 
 use std::time::Duration;
 
-/// Two chips of a pipeline that are compared.
+/// Two chips of an infer stage that are compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChipPair {
     /// The pipeline.
     pub pipeline: String,
     /// The pipeline's version: with another plugin or model, the figures begin again.
     pub version: String,
+    /// The stage: `infer`, or the name of the step.
+    pub stage: String,
     /// The chip that answers.
     pub chip: String,
     /// The shadow chip.
@@ -22,6 +24,8 @@ pub enum Skipped {
     Queue,
     /// The tensors do not fit into the byte budget.
     Bytes,
+    /// The request has more items than are compared of one request.
+    Items,
     /// It did not begin in time, because other shadow runs took too long.
     Late,
     /// It did not end in time, because it waited for cores or sessions that other runs used.
@@ -42,6 +46,7 @@ impl Skipped {
         match self {
             Self::Queue => "queue",
             Self::Bytes => "bytes",
+            Self::Items => "items",
             Self::Late => "late",
             Self::Busy => "busy",
             Self::NoCapacity => "no_capacity",
@@ -59,4 +64,13 @@ pub struct Times {
     pub chip: Duration,
     /// On the shadow chip.
     pub shadow: Duration,
+}
+
+/// The run that is compared.
+#[derive(Debug, Clone, Copy)]
+pub struct ComparedRun<'a> {
+    /// The id of the request.
+    pub request: &'a str,
+    /// The item, from 0, if the stage runs for each item.
+    pub item: Option<usize>,
 }

@@ -7,7 +7,7 @@ use plimsoll_runtime::comparison::{Comparison, Figures};
 use plimsoll_runtime::text::shortened;
 
 use super::output_stats::OutputStats;
-use super::pair::{ChipPair, Times};
+use super::pair::{ChipPair, ComparedRun, Times};
 use super::report::{Largest, MeanSeconds, PairReport};
 
 /// Maximum number of outputs with figures: a plugin can invent names.
@@ -42,7 +42,7 @@ impl PairStats {
 
     /// Counts a comparison. Returns why its input is worth recording, if it is: a new largest difference, and the first,
     /// second, fourth, eighth … of the others.
-    pub(super) fn compare(&mut self, request: &str, comparison: &Comparison, times: Times) -> Option<String> {
+    pub(super) fn compare(&mut self, run: ComparedRun<'_>, comparison: &Comparison, times: Times) -> Option<String> {
         for (name, compared) in &comparison.outputs {
             let Ok(figures) = compared else { continue };
             let has_room = self.outputs.len() < MAX_OUTPUTS;
@@ -66,7 +66,7 @@ impl PairStats {
         let Figures { relative, scores, .. } = comparison.largest()?;
         let is_largest = relative > self.largest.as_ref().map_or(0.0, |largest| largest.relative);
         if is_largest {
-            self.largest = Some(Largest { request: request.to_owned(), relative });
+            self.largest = Some(Largest { request: run.request.to_owned(), item: run.item, relative });
         }
         let mut is_notable = is_largest;
         let mut reason = format!("relative difference {relative:.1e}");
@@ -83,6 +83,7 @@ impl PairStats {
         PairReport {
             pipeline: pair.pipeline.clone(),
             version: pair.version.clone(),
+            stage: pair.stage.clone(),
             chip: pair.chip.clone(),
             shadow: pair.shadow.clone(),
             compared: self.compared,

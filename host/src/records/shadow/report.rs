@@ -12,6 +12,8 @@ pub struct PairReport {
     pub pipeline: String,
     /// The pipeline's version.
     pub version: String,
+    /// The stage: `infer`, or the name of the step.
+    pub stage: String,
     /// The chip that answers.
     pub chip: String,
     /// The shadow chip.
@@ -46,6 +48,9 @@ pub struct MeanSeconds {
 pub struct Largest {
     /// Its id.
     pub request: String,
+    /// The item, from 0, if the stage runs for each item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<usize>,
     /// The difference.
     pub relative: f64,
 }
@@ -94,13 +99,14 @@ pub struct ScoresReport {
     pub rows: u64,
     /// The share of rows with the same best class.
     pub top1_agreement: Option<f64>,
-    /// The share of rows whose best class is among the best five of the shadow.
+    /// The share of rows whose best class is among the best five of the shadow; `None` if no row has more than five classes.
     pub top5_agreement: Option<f64>,
 }
 
 impl From<Scores> for ScoresReport {
     fn from(scores: Scores) -> Self {
-        let share = |count: u64| (scores.rows > 0).then(|| count as f64 / scores.rows as f64);
-        Self { rows: scores.rows, top1_agreement: share(scores.top1), top5_agreement: share(scores.top5) }
+        let share = |count: u64, rows: u64| (rows > 0).then(|| count as f64 / rows as f64);
+        let (top1_agreement, top5_agreement) = (share(scores.top1, scores.rows), share(scores.top5, scores.wide));
+        Self { rows: scores.rows, top1_agreement, top5_agreement }
     }
 }

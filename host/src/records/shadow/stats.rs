@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plimsoll_runtime::comparison::Comparison;
 use plimsoll_runtime::outcome::Outcome;
 
-use super::pair::{ChipPair, Skipped, Times};
+use super::pair::{ChipPair, ComparedRun, Skipped, Times};
 use super::pair_stats::PairStats;
 use super::report::PairReport;
 use crate::records::metrics::Metrics;
@@ -35,7 +35,13 @@ impl ShadowStats {
     }
 
     /// Counts a comparison. Returns why its input is worth recording, if it is.
-    pub fn compare(&self, pair: &ChipPair, request: &str, comparison: &Comparison, times: Times) -> Option<String> {
+    pub fn compare(
+        &self,
+        pair: &ChipPair,
+        run: ComparedRun<'_>,
+        comparison: &Comparison,
+        times: Times,
+    ) -> Option<String> {
         let metrics = self.metrics.shadows();
         metrics.observe_time(pair, times.shadow);
         match (comparison.mismatch(), comparison.largest()) {
@@ -47,7 +53,7 @@ impl ShadowStats {
                 }
             }
         }
-        self.lock().entry(pair.clone()).or_default().compare(request, comparison, times)
+        self.lock().entry(pair.clone()).or_default().compare(run, comparison, times)
     }
 
     /// The figures, of one pipeline or of all.

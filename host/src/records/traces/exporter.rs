@@ -111,8 +111,11 @@ impl Exporter {
     }
 
     async fn export(&mut self, requests: Vec<EndedRequest>, count: usize) {
-        let spans = requests.into_iter().flat_map(|request| request.into_spans(&self.scope)).collect();
-        let exported = panics::catch(timeout(self.settings.timeout, self.exporter.export(spans))).await;
+        let export = async {
+            let spans = requests.into_iter().flat_map(|request| request.into_spans(&self.scope)).collect();
+            self.exporter.export(spans).await
+        };
+        let exported = panics::catch(timeout(self.settings.timeout, export)).await;
         self.waitings.release(count);
         let failure = match exported {
             Ok(Ok(Ok(()))) => None,

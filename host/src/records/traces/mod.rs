@@ -8,8 +8,9 @@
 //! - [`context`]: `traceparent` and `tracestate`. [`sampler`]: which requests are sampled. `place`: a span's place in its
 //!   trace.
 //! - `request_trace`: the trace of a request that runs. `ended`: what is known after its end. `spans`: its spans.
-//! - `exporter`: the thread that exports. `transport`: HTTP and gRPC. `queue`: what waits for it.
+//! - `exporter`: the thread that exports. `transport`: HTTP and gRPC, with `certificates`. `queue`: what waits for it.
 
+mod certificates;
 pub mod context;
 mod ended;
 mod exporter;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
+use opentelemetry_otlp::{Compression, SpanExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SpanExporter as _;
-use tonic::transport::ClientTlsConfig;
 
+use super::certificates::Certificates;
 use super::settings::{TraceProtocol, TraceSettings};
 
 /// The name of the service if nothing names it.
@@ -45,16 +45,24 @@ pub(super) fn connect(settings: &TraceSettings) -> Result<SpanExporter, Transpor
         let reason = "its address has a name or password; put it into OTEL_EXPORTER_OTLP_HEADERS".to_owned();
         return Err(TransportError::Collector { endpoint: "of the traces".to_owned(), reason });
     }
+    let certificates = Certificates::read(&settings.files).map_err(failed)?;
     let builder = SpanExporter::builder();
     let built = match protocol {
         TraceProtocol::Http => {
-            let client = client(is_encrypted, *timeout).map_err(failed)?;
-            builder.with_http().with_http_client(client).with_endpoint(endpoint).with_timeout(*timeout).build()
+            let client = client(is_encrypted.then_some(&certificates), *timeout).map_err(failed)?;
+            let builder = builder.with_http().with_http_client(client).with_endpoint(endpoint).with_timeout(*timeout);
+            match settings.is_compressed {
+                true => WithHttpConfig::with_compression(builder, Compression::Gzip).build(),
+                false => builder.build(),
+            }
         }
         TraceProtocol::Grpc => {
-            let builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
+            let mut builder = builder.with_tonic().with_endpoint(endpoint).with_timeout(*timeout);
+            if settings.is_compressed {
+                builder = WithTonicConfig::with_compression(builder, Compression::Gzip);
+            }
             match is_encrypted {
-                true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()).build(),
+                true => builder.with_tls_config(certificates.for_grpc()).build(),
                 false => builder.build(),
             }
         }
@@ -64,18 +72,21 @@ pub(super) fn connect(settings: &TraceSettings) -> Result<SpanExporter, Transpor
     Ok(exporter)
 }
 
-fn client(is_encrypted: bool, timeout: Duration) -> Result<reqwest::Client, String> {
-    let mut builder = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
-    if !is_encrypted {
+/// A client of HTTP. `certificates` are those of an encrypted connection.
+fn client(certificates: Option<&Certificates>, timeout: Duration) -> Result<reqwest::Client, String> {
+    let builder = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+    let builder = match certificates {
+        Some(certificates) => certificates.for_http(builder)?,
         // A machine without CA certificates can use plain HTTP.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| match is_encrypted {
-        true => format!(
-            "it needs CA certificates, and this machine has none that can be used ({error}): install the package \
-             `ca-certificates`, or name a file of certificates in the variable SSL_CERT_FILE"
+        None => builder.tls_certs_only([]),
+    };
+    builder.build().map_err(|error| match certificates {
+        Some(certificates) if certificates.are_given() => format!("a connection with its certificates fails: {error}"),
+        Some(_) => format!(
+            "it needs CA certificates, and none can be used ({error}): install the package `ca-certificates`, or name a file \
+             of certificates in the variable OTEL_EXPORTER_OTLP_CERTIFICATE or SSL_CERT_FILE"
         ),
-        false => error.to_string(),
+        None => error.to_string(),
     })
 }
 

@@ -68,7 +68,7 @@ pub(super) fn request(message: ModelInferRequest) -> Result<(Request, bool), Ser
         .map(|wanted| Ok(RequestedOutput { name: wanted.name, parameters: read_parameters(wanted.parameters)? }))
         .collect::<Result<_, ServeError>>()?;
     let id = Some(id).filter(|id| !id.is_empty());
-    Ok((Request { id, parameters: read_parameters(parameters)?, inputs, outputs }, typed))
+    Ok((Request { id, parameters: read_parameters(parameters)?, inputs, outputs, binary: None }, typed))
 }
 
 /// Bytes that the tensors need in addition to the message: the decoded elements of `contents`, the converted copies,

@@ -2,7 +2,7 @@
 //!
 //! - `services`: all gRPC services and their routes. `service`: the methods of the protocol. `convert`: converts its
 //!   messages from and to `crate::serve::oip`.
-//!   `contents`: tensors in typed fields. `metadata`: the metadata of calls.
+//!   `contents`: tensors in typed fields. `metadata`: the metadata of calls. `stream_answer`: the answers of a stream.
 //! - `entrance`: the checks before a call reaches its service.
 //! - `framing`: finds the messages in a body. `budget`: applies the limits on bodies to them. `reservation`: the bytes that
 //!   a call holds. `codec`: counts the parts of a message before it is decoded.
@@ -19,6 +19,7 @@ mod metadata;
 mod reservation;
 mod service;
 mod services;
+mod stream_answer;
 mod watch;
 
 #[allow(

@@ -23,10 +23,12 @@ use super::inference::{
 };
 use super::metadata::{set_metadata, timeout};
 use super::reservation::CallReservation;
+use super::stream_answer::StreamAnswer;
 use crate::records::RequestSummary;
 use crate::serve::administrator::Administrator;
 use crate::serve::client::Client;
 use crate::serve::error::{ErrorKind, ServeError};
+use crate::serve::handler_panics::HandlerPanics;
 use crate::serve::headers::{REQUEST_ID, chip, is_usable_id, request_id};
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
@@ -134,11 +136,9 @@ impl GrpcInferenceService for Service {
 
     async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.into_inner();
-        if Model::is_unloaded(&self.app, &name) {
-            return Ok(Response::new(ModelReadyResponse { ready: false }));
-        }
-        let model = Model::lookup(&self.app, &name, Some(&version)).map_err(refused)?;
-        let ready = self.app.is_running() && model.pipeline.is_in_service();
+        // As in Triton, a model that does not exist is not ready: clients ask until it is.
+        let is_ready = |model: Model| self.app.is_running() && model.pipeline.is_in_service();
+        let ready = Model::lookup(&self.app, &name, Some(&version)).is_ok_and(is_ready);
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -214,25 +214,14 @@ impl GrpcInferenceService for Service {
             let (this, headers, held) = (this.clone(), Arc::clone(&headers), held.clone());
             let client = client.clone();
             async move {
-                let message = message?;
-                let id = message.id.clone();
+                let mut message = message?;
+                let answer = StreamAnswer::begin(&mut message);
                 let left = until.map(|until| until.saturating_duration_since(tokio::time::Instant::now()));
                 let message = (message, held.as_ref());
-                let Inferred { result, .. } = this.infer(&headers, (&client, STREAM_INFER), left, message).await;
-                Ok(match result {
-                    Ok(response) => {
-                        ModelStreamInferResponse { error_message: String::new(), infer_response: Some(response) }
-                    }
-                    // The response repeats the request's id, so that the client can assign the error to its request.
-                    Err(error) => ModelStreamInferResponse {
-                        // An empty message would mean success.
-                        error_message: match error.detail.is_empty() {
-                            true => "the request failed; the log has the reason".to_owned(),
-                            false => error.detail,
-                        },
-                        infer_response: Some(ModelInferResponse { id, ..ModelInferResponse::default() }),
-                    },
-                })
+                let inferred = this.infer(&headers, (&client, STREAM_INFER), left, message);
+                // A panic ends neither the stream nor the connection.
+                let inferred = HandlerPanics::new(&this.app.records).catch(STREAM_INFER, inferred).await;
+                Ok(answer.end(inferred.and_then(|inferred| inferred.result)))
             }
         });
         // A message that cannot be received or decoded ends the stream after one error.

@@ -19,6 +19,7 @@ use super::body::{self, Limits};
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::{Durability, NotRemembered};
 use crate::deploy::release::FileError;
+use crate::deploy::rollback::check_expected;
 use crate::deploy::upload::{Upload, UploadError};
 use crate::deploy::{ChangeError, DeployedState};
 use crate::serve::administrator::Administrator;
@@ -57,7 +58,10 @@ pub(super) async fn show(
 #[utoipa::path(put, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
                params(("name" = String, Path, description = "The plugin"),
                       ("sha256" = Option<String>, Query, description = "The digest that the body must have"),
-                      ("version" = Option<String>, Query, description = "The version; default the component's")),
+                      ("version" = Option<String>, Query, description = "The version; default the component's"),
+                      ("expect" = Option<String>, Query,
+                       description = "The first digits of the digest of the version that serves, or `none`: if another \
+                                      one serves, or there is a canary, nothing is changed")),
                request_body(content = Vec<u8>, content_type = "application/wasm", description = "The component"),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
@@ -72,7 +76,7 @@ pub(super) async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ServeError> {
-    let [sha256, version] = parameters.named(["sha256", "version"])?;
+    let [sha256, version, expect] = parameters.named(["sha256", "version", "expect"])?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
     let current = || {
@@ -118,8 +122,9 @@ pub(super) async fn put(
             &async |serving, deployer| deployer.rehearse_deploy(serving, &rehearsed).await,
             async |serving, deployer| {
                 let name = Arc::clone(&release.artifact.identity.name);
+                check_expected(serving, &name, expect.as_deref())?;
                 let state = deployer.deploy(serving, release, by).await?;
-                Ok::<_, ChangeError>((state, deployer.durability(&name)))
+                Ok::<_, ChangeError>((state, deployer.durability(serving, &name)))
             },
         )
     });
@@ -143,7 +148,7 @@ pub(super) async fn delete(
     let retired = name.clone();
     let retire = app.deployments.clone().change(async move |serving, deployer| {
         deployer.retire(serving, &retired, by)?;
-        Ok::<_, ChangeError>(deployer.durability(&retired))
+        Ok::<_, ChangeError>(deployer.durability(serving, &retired))
     });
     let durability = retire.await?;
     Ok(with_durability(json!({ "name": name, "state": "retired" }), durability.confirmed().await))
@@ -157,7 +162,10 @@ pub(super) async fn delete(
                        description = "The first digits of the digest of the canary that is to end, and nothing else"),
                       ("undo" = Option<String>, Query,
                        description = "The first digits of the digest of the serving version, or of the canary, which is \
-                                      forgotten")),
+                                      forgotten"),
+                      ("expect" = Option<String>, Query,
+                       description = "The first digits of the digest of the version that serves, or `none`: if another \
+                                      one serves, or there is a canary, nothing is changed")),
                responses((status = 200, description = "The version and its state", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
@@ -167,7 +175,7 @@ pub(super) async fn rollback(
     PluginName(name): PluginName,
     parameters: Parameters,
 ) -> Result<Response, ServeError> {
-    let [to, canary, undo] = parameters.named(["to", "canary", "undo"])?;
+    let [to, canary, undo, expect] = parameters.named(["to", "canary", "undo", "expect"])?;
     if canary.is_some() && (to.is_some() || undo.as_ref().is_some_and(|undo| canary.as_ref() != Some(undo))) {
         let both = "`canary` excludes `to`, and an `undo` of another version: it names the canary that is to end, `to` a \
                     previous version, and `undo` the version that is to be forgotten";
@@ -179,12 +187,13 @@ pub(super) async fn rollback(
             deployer.rehearse_rollback(serving, &rehearsed_name, rehearsed_to.as_deref()).await;
         },
         async move |serving, deployer| {
+            check_expected(serving, &name, expect.as_deref())?;
             let identity = match (&canary, &undo) {
                 (Some(canary), undo) => deployer.end_this_canary(serving, &name, canary, (undo.is_some(), by)).await?,
                 (None, Some(undo)) => deployer.undo(serving, &name, to.as_deref(), (undo, by)).await?,
                 (None, None) => deployer.rollback(serving, &name, to.as_deref(), by).await?,
             };
-            Ok::<_, ChangeError>((identity, deployer.durability(&name)))
+            Ok::<_, ChangeError>((identity, deployer.durability(serving, &name)))
         },
     );
     let (identity, durability) = rollback.await?;

@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::parameters::Parameters;
+use crate::deploy::ServedPipeline;
+use crate::deploy::shadow::Shadow;
 use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::ServeError;
@@ -33,12 +35,16 @@ pub(super) async fn compare_chips(
     let served = app.served().load();
     let routes = served.routes.values().map(|route| &route.stable);
     let routes = routes.filter(|served| pipeline.as_ref().is_none_or(|name| *name == served.name));
-    let shadows = routes.filter_map(|served| {
-        let shadow = served.shadow.as_ref()?;
-        Some(json!({
-            "pipeline": served.name, "default_chip": served.default_chip, "shadow": shadow.chip, "share": shadow.share,
-        }))
-    });
+    let of_pipeline = |served: &Arc<ServedPipeline>| {
+        let shadow = |it: &Shadow| {
+            json!({
+                "pipeline": served.name, "stage": it.stage, "default_chip": served.default_chip, "shadow": it.chip,
+                "share": it.share,
+            })
+        };
+        served.shadows.iter().map(shadow).collect::<Vec<_>>()
+    };
+    let shadows = routes.flat_map(of_pipeline);
     let comparisons = app.records.shadows.report(pipeline.as_deref());
     Ok(Json(json!({ "shadows": shadows.collect::<Vec<_>>(), "comparisons": comparisons })).into_response())
 }

@@ -62,6 +62,7 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "memory": memory,
         "max_batch": rules.map(|rules| rules.max_batch),
         "providers": nodes.collect::<Vec<_>>(),
+        "bound_to": model.bound_to(),
         "input_with_new_shapes": model.input_with_new_shapes(),
         "compared_with_cpu": agreement,
     })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::pipeline::Graph;
 use plimsoll_runtime::pipeline::graph::Step;
 use plimsoll_runtime::stage::StageCore;
@@ -13,7 +14,11 @@ use utoipa::ToSchema;
 
 use super::parameters::NoParameters;
 use crate::deploy::ServedPipeline;
+use crate::deploy::shadow::Shadow;
 use crate::serve::App;
+
+/// The infer stage of a pipeline of three stages in reports.
+const INFER: &str = StageKind::Infer.as_str();
 
 /// The pipelines of a server.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +46,7 @@ struct PipelineView {
     chips: BTreeMap<String, PipelineStage>,
     /// The last stage or step.
     postprocess: PipelineStage,
-    /// The chip that also computes a share of the requests; `null` without one.
+    /// The chip that also computes a share of the requests; `null` without one, and in a pipeline with steps.
     shadow: Option<PipelineShadow>,
 }
 
@@ -77,14 +82,16 @@ struct StepView {
     partial: bool,
     /// Its plugin for each chip; under the empty name if it is the same for all chips.
     stages: BTreeMap<String, PipelineStage>,
+    /// The chip that also computes a share of its runs; `null` without one.
+    shadow: Option<PipelineShadow>,
 }
 
-/// A chip that also computes a share of the requests.
+/// A chip that also computes a share of the requests, or of the runs of a step.
 #[derive(Serialize, ToSchema)]
 struct PipelineShadow {
     /// The chip.
     chip: String,
-    /// The part of the requests, from 0 to 1.
+    /// The part of the requests or runs, from 0 to 1.
     share: f64,
 }
 
@@ -104,12 +111,22 @@ impl PipelineView {
             default_chip: pipeline.default_chip.clone(),
             chip_names: pipeline.chip_names().to_vec(),
             deadline_seconds: pipeline.deadline.as_secs_f64(),
-            steps: pipeline.steps.as_ref().map(|graph| graph.steps.iter().map(|it| StepView::of(graph, it)).collect()),
+            steps: pipeline.steps.as_ref().map(|graph| steps(pipeline, graph)),
             preprocess: PipelineStage::of(&pipeline.preprocess),
             chips: chips.collect(),
             postprocess: PipelineStage::of(&pipeline.postprocess),
-            shadow: pipeline.shadow.as_ref().map(|it| PipelineShadow { chip: it.chip.clone(), share: it.share }),
+            shadow: pipeline.shadow_of(INFER).filter(|_| pipeline.steps.is_none()).map(PipelineShadow::of),
         }
+    }
+}
+
+fn steps(pipeline: &ServedPipeline, graph: &Graph) -> Vec<StepView> {
+    graph.steps.iter().map(|it| StepView::of(graph, it, pipeline.shadow_of(&it.name))).collect()
+}
+
+impl PipelineShadow {
+    fn of(shadow: &Shadow) -> Self {
+        Self { chip: shadow.chip.clone(), share: shadow.share }
     }
 }
 
@@ -126,7 +143,7 @@ impl PipelineStage {
 }
 
 impl StepView {
-    fn of(graph: &Graph, step: &Step) -> Self {
+    fn of(graph: &Graph, step: &Step, shadow: Option<&Shadow>) -> Self {
         let stages = step.stages().into_iter();
         Self {
             name: step.name.clone(),
@@ -136,6 +153,7 @@ impl StepView {
             max_items: step.items().map(|items| items.max),
             partial: step.items().is_some_and(|items| items.partial),
             stages: stages.map(|(chip, core)| (chip.unwrap_or("").to_owned(), PipelineStage::of(core))).collect(),
+            shadow: shadow.map(PipelineShadow::of),
         }
     }
 }

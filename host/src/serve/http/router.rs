@@ -91,6 +91,14 @@ fn caller_routes() -> OpenApiRouter<Arc<App>> {
         .merge(oip::routes::versioned().into())
 }
 
+/// The text of the metrics. With many pipelines it takes milliseconds.
+fn metrics_text(app: &App) -> String {
+    app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
+    app.records.metrics.set_load(&app.load());
+    app.records.memory.update_metrics(Instant::now());
+    app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref())
+}
+
 /// Returns the metrics in the OpenMetrics text format.
 #[utoipa::path(get, path = "/metrics", tag = "reports",
                responses((status = 200, description = "OpenMetrics", body = String,
@@ -106,12 +114,12 @@ async fn metrics(State(app): State<Arc<App>>, _: NoParameters, headers: HeaderMa
     let (body, encoding) = match copies.copy(Instant::now()) {
         Some(copy) => (copy, accepted),
         None => {
-            app.records.background.set_panics("epoch", app.runtime.epoch_thread().panics);
-            app.records.metrics.set_load(&app.load());
-            app.records.memory.update_metrics(Instant::now());
-            let text = app.records.metrics.encode(&process_memory(), app.runtime.pool_usage().as_ref());
-            let pack = move || accepted.and_then(|encoding| encoding.pack(text.as_bytes())).ok_or(text);
-            match blocking::run(blocking::LARGE, pack).await {
+            let for_thread = Arc::clone(&app);
+            let create = move || {
+                let text = metrics_text(&for_thread);
+                accepted.and_then(|encoding| encoding.pack(text.as_bytes())).ok_or(text)
+            };
+            match blocking::run(blocking::LARGE, create).await {
                 Ok(packed) => (copies.keep(packed.into()), accepted),
                 Err(text) if accepted.is_none() => (copies.keep(text.into()), None),
                 Err(text) => (text.into(), None),

@@ -173,6 +173,9 @@ impl Call {
         if let Some((_, outputs)) = stage.signatures() {
             let known: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
             check_outputs(&known, &request.outputs, &self.model.name)?;
+            let wanted = &request.outputs;
+            let is_written = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted.name == name);
+            request.binary.iter().try_for_each(|binary| binary.check_declared(outputs, is_written))?;
         }
         Ok(inputs)
     }

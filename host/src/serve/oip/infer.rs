@@ -8,11 +8,13 @@ use plimsoll_runtime::text::shortened;
 
 use super::call::{Answer, Call, Settings};
 use super::images;
+use super::json_outputs::BinaryOutputs;
 use super::model::ModelPart;
 use super::parameter::Parameters;
 use super::request::{Request, Response, check_requested, select};
 use super::tensor::Tensor;
 use crate::records::RequestSummary;
+use crate::serve::blocking;
 use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::problem::status;
 
@@ -95,6 +97,10 @@ async fn run_infer(
                     None => select(outputs, &request.outputs, &call.model.name),
                 }
             });
+            let selected = match selected {
+                Ok(outputs) => in_json_form(outputs, request.binary.clone()).await,
+                Err(error) => Err(error),
+            };
             call.record.finish(selected.as_ref().map_or_else(|error| error.kind.outcome(), |_| Outcome::Ok));
             selected.map(|outputs| (Parameters::new(), outputs))
         }
@@ -112,4 +118,11 @@ async fn run_infer(
         call.record.set_status(status(error.kind).0.as_u16());
     }
     (call.record.summary(), result.map_err(|error| error.for_request(&call.record.id)))
+}
+
+/// Checks that outputs have the form in which they are wanted. A request whose reply is an error is counted as one.
+async fn in_json_form(outputs: Vec<Tensor>, binary: Option<BinaryOutputs>) -> Result<Vec<Tensor>, ServeError> {
+    let Some(binary) = binary else { return Ok(outputs) };
+    let bytes = outputs.iter().map(|output| output.data.bytes()).sum();
+    Ok(blocking::run(bytes, move || binary.check(&outputs).map(|()| outputs)).await?)
 }

@@ -4,6 +4,7 @@
 //! - [`model`]: a pipeline, or its infer stage, as a model.
 //! - [`request`]: requests and responses. [`tensor`]: their tensors. [`datatype`]: the types of elements.
 //!   [`binary_form`]: the elements as bytes. `conversion`: to tensors of stages and back. [`parameter`]: parameters.
+//!   [`json_outputs`]: which outputs are written as JSON.
 //! - [`call`]: a request in progress. [`infer`]: runs its stages. [`images`]: runs the images of one request.
 //! - [`repository`]: lists, loads and unloads models.
 //! - [`statistics`]: counts and times per model and version.
@@ -14,6 +15,7 @@ mod conversion;
 pub mod datatype;
 pub mod images;
 pub mod infer;
+pub mod json_outputs;
 pub mod model;
 pub mod parameter;
 pub mod repository;

@@ -94,8 +94,11 @@ impl Model {
     /// Returns true if a model is configured but unloaded.
     pub fn is_unloaded(app: &App, name: &str) -> bool {
         let served = app.served().load();
-        let is_unloaded = |name: &str| served.unloaded.contains(name);
-        is_unloaded(name) || (!served.routes.contains_key(name) && pipeline_of(name).is_some_and(is_unloaded))
+        let is_part = |(pipeline, part): (&str, &str)| {
+            served.unloaded.get(pipeline).is_some_and(|parts| parts.iter().any(|known| known == part))
+        };
+        served.unloaded.contains_key(name)
+            || (!served.routes.contains_key(name) && name.rsplit_once('.').is_some_and(is_part))
     }
 
     fn find_with(
@@ -158,7 +161,7 @@ impl Model {
     pub fn metadata(&self, app: &App) -> ModelMetadata {
         let versions = app.served().load().routes.get(&self.pipeline.name).map_or_else(Vec::new, Route::versions);
         let bytes =
-            |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Bytes.as_str(), shape: vec![1] };
+            |name: &str| TensorMetadata { name: name.into(), datatype: Datatype::Bytes.as_str(), shape: vec![-1] };
         let (platform, inputs, outputs) = match self.part {
             ModelPart::Whole => ("plimsoll_pipeline", vec![bytes(IMAGE)], vec![bytes(OUTPUT)]),
             ModelPart::Infer => {
@@ -192,13 +195,11 @@ fn tensor_metadata(signatures: &[Signature]) -> Vec<TensorMetadata> {
         .map(|signature| TensorMetadata {
             name: signature.name.clone(),
             datatype: signature.types.first().map_or("", |ty| Datatype::from_nn(*ty).as_str()),
+            // The protocol has no form for any number of dimensions. No dimension would be a scalar.
             shape: signature
                 .shape
                 .as_deref()
-                .unwrap_or_default()
-                .iter()
-                .map(|size| size.map_or(-1, i64::from))
-                .collect(),
+                .map_or_else(|| vec![-1], |sizes| sizes.iter().map(|size| size.map_or(-1, i64::from)).collect()),
         })
         .collect()
 }

@@ -7,7 +7,7 @@ use plimsoll_runtime::text::shortened;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::model::{INFER, names_of, pipeline_of};
+use super::model::{names_of, pipeline_of};
 use crate::deploy::Deployer;
 use crate::serve::App;
 use crate::serve::error::ServeError;
@@ -38,7 +38,10 @@ pub fn index(app: &App, ready: bool) -> Vec<IndexEntry> {
         }
     }
     if !ready {
-        let unloaded = served.unloaded.iter().flat_map(|name| [name.clone(), format!("{name}{INFER}")]);
+        let unloaded = served.unloaded.iter().flat_map(|(name, parts)| {
+            let parts = parts.iter().map(move |part| format!("{name}.{part}"));
+            std::iter::once(name.clone()).chain(parts)
+        });
         entries.extend(unloaded.map(|name| IndexEntry {
             name,
             version: None,
@@ -81,7 +84,7 @@ pub async fn unload(app: Arc<App>, name: String, by: &'static str) -> Result<(),
 /// together, by the name of the pipeline.
 fn pipeline_name(app: &App, name: String) -> Result<String, ServeError> {
     let served = app.served().load();
-    let known = |name: &str| served.routes.contains_key(name) || served.unloaded.contains(name);
+    let known = |name: &str| served.routes.contains_key(name) || served.unloaded.contains_key(name);
     match pipeline_of(&name) {
         Some(pipeline) if !known(&name) && known(pipeline) => Err(ServeError::invalid(format!(
             "model `{name}` is loaded and unloaded with its pipeline; use the name `{pipeline}`"

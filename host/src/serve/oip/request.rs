@@ -7,6 +7,7 @@ use bytes::Bytes;
 use plimsoll_runtime::text::shortened;
 
 use super::datatype::Datatype;
+use super::json_outputs::BinaryOutputs;
 use super::parameter::Parameters;
 use super::tensor::{Data, Tensor};
 use crate::serve::error::ServeError;
@@ -30,6 +31,8 @@ pub struct Request {
     pub inputs: Vec<Tensor>,
     /// The requested outputs. All outputs if the list is empty.
     pub outputs: Vec<RequestedOutput>,
+    /// The outputs that are wanted as binary data, if the others are written as JSON; `None` if none is.
+    pub binary: Option<BinaryOutputs>,
 }
 
 /// A requested output.

@@ -13,20 +13,25 @@ fn mark() -> &'static [u8] {
     std::hint::black_box(b"MARK-00000000")
 }
 
-fn misbehave(request: &Request) {
+fn misbehave(request: &Request) -> Result<(), Failure> {
     for (key, value) in &request.parameters {
         match (key.as_str(), value.as_str()) {
             ("do", "trap") if mark().ends_with(b"9") => panic!("requested by the test"),
             ("do", "grow") if mark().ends_with(b"9") => drop(std::hint::black_box(vec![1u8; 8 << 20])),
+            ("do", "refuse") if mark().ends_with(b"9") => return Err(Failure::InvalidInput("the new version".into())),
+            ("do", "fail") if mark().ends_with(b"9") => return Err(Failure::Internal("the new version".into())),
+            // Bad input: no version takes it.
+            ("do", "bad") => return Err(Failure::InvalidInput("bad input".into())),
             ("do", "sleep") => std::thread::sleep(std::time::Duration::from_millis(300)),
             _ => {}
         }
     }
+    Ok(())
 }
 
 impl Preprocess for Stamp {
     fn run(request: Request, _body: Vec<u8>) -> Result<Prepared, Failure> {
-        misbehave(&request);
+        misbehave(&request)?;
         let image = tensor::from_u8(&[4], &[0; 4]);
         Ok(Prepared { tensors: vec![("image".into(), image)], context: mark().to_vec() })
     }

@@ -88,6 +88,12 @@ fn misbehave(command: &str, request: &Request, input: &mut Bundle) -> Result<Opt
             Ok(Some(Outcome::One(Bundle { tensors, context: Vec::new() })))
         }
         "items" => Ok(Some(Outcome::Items((0..number("count")?).map(|_| empty()).collect()))),
+        "names" => {
+            let (count, length) = (number("count")?, number("len")?);
+            let named = |at: usize| (format!("{at:0length$}"), tensor::from_f32(&[1], &[0.0]));
+            let context = input.context.clone();
+            Ok(Some(Outcome::One(Bundle { tensors: (0..count).map(named).collect(), context })))
+        }
         "big-context" => {
             let context = vec![b'x'; number("bytes")?];
             Ok(Some(Outcome::One(Bundle { tensors: Vec::new(), context })))

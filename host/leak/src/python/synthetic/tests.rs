@@ -3,6 +3,7 @@
 use super::layout::{BASE, MEMBERS};
 use super::{Class, Image};
 use crate::python::graph::Graph;
+use crate::python::interpreter::Python;
 use crate::python::objects::Objects;
 
 /// Makes an image with what `make` returns as the global `m.X`, and passes on what holds the objects.
@@ -100,4 +101,75 @@ fn a_class_and_its_bases_have_a_bounded_number_of_members() {
     let (memory, _, interpreter) = image.finish();
     let types = crate::python::types::Types::new(&memory, interpreter);
     assert_eq!(types.get(base).map(|ty| ty.members.len()), Some(256));
+}
+
+/// The table of CPython 3.15 has the same offsets at other places.
+#[test]
+fn a_later_table_is_read_by_its_structures() {
+    let offsets = |is_later: bool, field: u32, value: u32| {
+        let (mut image, _) = Image::new(2);
+        if is_later {
+            image.become_later();
+            image.put(super::layout::RUNTIME + 8 * field, value);
+        }
+        let python = Python::find(&image.memory);
+        (format!("{:?}", python.known().map(|interpreter| interpreter.offsets)), python)
+    };
+    let (before, _) = offsets(false, 0, 0);
+    let cookie = u32::from_le_bytes(*b"xdeb");
+    let (later, python) = offsets(true, 0, cookie);
+    assert_eq!(later, before);
+    assert_eq!(python.known().map(|python| python.version.to_string()).as_deref(), Some("3.15.0"));
+    // A list of another size, a frame whose variables are not at its end, an interpreter without a lock.
+    for (field, value) in [(66, 24), (42, 36), (2, 1)] {
+        let (_, python) = offsets(true, field, value);
+        assert!(matches!(python, Python::Unknown(version) if version.to_string() == "3.15.0"), "{field}: {python:?}");
+    }
+}
+
+#[test]
+fn a_later_version_with_other_exceptions_is_not_read() {
+    let (mut image, _) = Image::new(2);
+    image.become_later();
+    image.members(Class::Exception, 14, &[("__suppress_context__", 36)]);
+    assert!(matches!(Python::find(&image.memory), Python::Unknown(_)));
+}
+
+/// Three nodes, of which only the first is an owner's: a dict in C with fields of its own.
+#[test]
+fn blocks_without_an_object_belong_to_the_object_that_leads_to_them() {
+    let make = |image: &mut Image| {
+        let value = image.object(Class::Node, &[0, 0]);
+        let nodes = [image.block(16), image.block(16), image.block(16)];
+        image.words(nodes[0], &[0, nodes[1]]);
+        image.words(nodes[1], &[nodes[0], nodes[2], 0]);
+        image.words(nodes[2], &[nodes[1], 0, value]);
+        let keys = image.block(32);
+        image.put(keys + 4, 3 << 8);
+        let dict = image.object(Class::Ordered, &[0, keys, 0, 0, nodes[0], 0]);
+        (dict, (dict, nodes, value))
+    };
+    with_global(2, make, |graph, (dict, nodes, value)| {
+        let graph = graph.expect("objects");
+        for node in nodes {
+            let (index, _) = graph.objects.blocks().holding(node).expect("a block");
+            assert_eq!(graph.owner(index), Some(dict));
+        }
+        assert_eq!(graph.path(value).expect("a chain").text, "m.X → Node (Node)");
+    });
+}
+
+/// A str whose characters are not ASCII has a copy in UTF-8 after it went to the host.
+#[test]
+fn the_copy_of_a_text_belongs_to_it() {
+    let make = |image: &mut Image| {
+        let copy = image.block(16);
+        let text = image.object(Class::Str, &[2, 0, 1 << 2 | 1 << 5, 3, copy]);
+        (text, (text, copy))
+    };
+    with_global(2, make, |graph, (text, copy)| {
+        let graph = graph.expect("objects");
+        let (index, _) = graph.objects.blocks().holding(copy).expect("a block");
+        assert_eq!(graph.owner(index), Some(text));
+    });
 }

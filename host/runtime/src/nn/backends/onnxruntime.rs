@@ -1,6 +1,7 @@
 //! The backend `onnxruntime`: fast, and with support for accelerators. The library is loaded at run time, when the first
 //! model needs it; it is not linked.
 
+mod bound_memory;
 mod c_api;
 mod failures;
 mod library;
@@ -10,16 +11,18 @@ mod plugins;
 mod providers;
 mod session;
 mod settings;
+mod trial;
 mod values;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ort::environment::Environment;
 use ort::value::{Outlet, ValueType};
 use plimsoll_onnx::DeclaredShape;
 
+use self::bound_memory::BoundMemory;
 use self::c_api::assignment;
 use self::c_api::shared_session::SharedSession;
 use self::library::environment;
@@ -64,6 +67,12 @@ fn is_in_host_memory(device: &Device, kind: Option<&str>) -> bool {
     }
 }
 
+/// Returns true for each provider of OpenVINO, by whichever of its names.
+fn is_openvino(device: &Device) -> bool {
+    let Device::Chip(chip) = device else { return false };
+    plugins::is_named("OpenVINOExecutionProvider", &chip.provider)
+}
+
 impl OnnxRuntime {
     /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`.
     ///
@@ -105,7 +114,7 @@ impl Backend for OnnxRuntime {
             SessionSource { environment: &self.environment, threads: threads_of_session, source, prepared: &prepared };
         let make = |_| {
             let session = new.session(&options)?;
-            SharedSession::new(session, is_shared).map_err(SessionError::Name)
+            SharedSession::new(session, is_shared).map(Arc::new).map_err(SessionError::Name)
         };
         let sessions = (0..if is_shared { 1 } else { runs }).map(make).collect::<Result<Vec<_>, _>>();
         let sessions = sessions.map_err(|error| match error {
@@ -123,10 +132,13 @@ impl Backend for OnnxRuntime {
         };
         let signatures = |outlets: &[Outlet]| {
             let signatures =
-                outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<_, _>>();
+                outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<Vec<_>, _>>();
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
+        let bound =
+            BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
+                .map_err(|error| failed(&error))?;
         let is_cpu = source.device == Device::Cpu;
         let kind = self.kind_of(&source.device);
         let properties = ModelProperties {
@@ -140,9 +152,12 @@ impl Backend for OnnxRuntime {
             placement,
             is_in_host_memory: is_in_host_memory(&source.device, kind.as_deref()),
             copies: sessions.len(),
+            bound_to: bound.as_ref().map(BoundMemory::name),
         };
         let idle = Mutex::new((0..runs).map(|run| run % sessions.len()).collect());
-        Ok(Box::new(Loaded { sessions, idle, device: source.device.clone(), properties }))
+        let (name, device) = (source.name.clone(), source.device.clone());
+        let computes_in_32_bits = is_openvino(&device);
+        Ok(Box::new(Loaded { sessions, idle, bound, name, computes_in_32_bits, device, properties }))
     }
 
     fn description(&self) -> String {
@@ -162,15 +177,7 @@ impl Backend for OnnxRuntime {
         // A provider of the old kind does not list its devices.
         for provider in Provider::carried().unwrap_or_default() {
             if devices.iter().all(|device| device.provider != provider.ep) {
-                let target = (provider.name == "cuda").then(|| Device::Cuda(0).to_string());
-                devices.push(DeviceDescription {
-                    target,
-                    provider: provider.ep.to_owned(),
-                    kind: String::new(),
-                    vendor: String::new(),
-                    library: None,
-                    details: BTreeMap::new(),
-                });
+                devices.push(self.carried(provider));
             }
         }
         devices
@@ -178,15 +185,18 @@ impl Backend for OnnxRuntime {
 
     fn devices_of(&self, chip: &Chip) -> Result<Vec<DeviceDescription>, LoadError> {
         let failed = |error: &dyn std::fmt::Display| LoadError(error.to_string());
+        let is_usable = || trial::open(&self.environment, &Device::Chip(Arc::new(chip.clone())));
         match &chip.library {
             Some(path) => {
                 let device = plugins::select(&self.environment, chip, path).map_err(|error| failed(&error))?;
+                is_usable()?;
                 Ok(vec![plugins::described(&device, Some(path))])
             }
             None => {
                 let provider = Provider::of(&chip.provider).map_err(|error| failed(&error))?;
                 provider.check_carried().map_err(|error| failed(&error))?;
                 provider.build(chip.device.as_deref(), &chip.options).map_err(|error| failed(&error))?;
+                is_usable()?;
                 Ok(self.devices().into_iter().filter(|device| device.provider == provider.ep).collect())
             }
         }
@@ -194,6 +204,20 @@ impl Backend for OnnxRuntime {
 }
 
 impl OnnxRuntime {
+    /// A provider that the library carries and that does not list its devices. Its first device can be used, or its target is
+    /// left out, with the reason.
+    fn carried(&self, provider: &Provider) -> DeviceDescription {
+        let (mut target, mut details) = (None, BTreeMap::new());
+        if provider.name == "cuda" {
+            match trial::open(&self.environment, &Device::Cuda(0)) {
+                Ok(()) => target = Some(Device::Cuda(0).to_string()),
+                Err(error) => drop(details.insert("not usable".to_owned(), error.to_string())),
+            }
+        }
+        let (kind, vendor) = (String::new(), String::new());
+        DeviceDescription { target, provider: provider.ep.to_owned(), kind, vendor, library: None, details }
+    }
+
     /// The kind of hardware of a chip that a further library has.
     fn kind_of(&self, device: &Device) -> Option<String> {
         let Device::Chip(chip) = device else { return None };

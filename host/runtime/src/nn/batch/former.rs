@@ -110,7 +110,7 @@ pub(super) async fn form_batches<F>(
         observer,
         cost,
         open: OpenBatches::default(),
-        spare: SpareBuffers::default(),
+        spare: SpareBuffers::of(&*model),
         held: None,
         in_flight: 0,
         sent: 0,

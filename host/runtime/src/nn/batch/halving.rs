@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::rows;
 use crate::nn::cancellation::Cancellation;
 use crate::nn::error::{Misfit, RunError};
+use crate::nn::host_buffers::HostBuffer;
 use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
@@ -65,5 +66,13 @@ impl Model for HalvingModel {
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.0.warm(inputs)
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        self.0.reserve_buffers(sizes);
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.0.buffer(bytes)
     }
 }

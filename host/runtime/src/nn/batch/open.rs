@@ -4,13 +4,13 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use super::buffers::SpareBuffers;
+use super::buffers::{RowBuffer, SpareBuffers};
 use super::sizes::BatchSizes;
 use super::waiting::{Member, Waiting};
 use crate::tensor::{Tensor, TensorType};
 
 /// The most bytes of a buffer that are reserved before rows arrive.
-const MAX_RESERVED: usize = 64 << 20;
+pub(super) const MAX_RESERVED: usize = 64 << 20;
 
 /// The rows of a batch that has ended its admission.
 pub(super) struct ClosedBatch {
@@ -47,7 +47,7 @@ struct Buffer {
     others: Vec<u32>,
     ty: TensorType,
     row_bytes: usize,
-    data: Vec<u8>,
+    data: RowBuffer,
 }
 
 impl OpenBatch {
@@ -87,7 +87,7 @@ impl OpenBatch {
         let (inputs, member) = waiting.into_parts();
         if let Rows::Joined(buffers) = &mut self.rows_of_input {
             for (buffer, input) in buffers.iter_mut().zip(&inputs) {
-                buffer.data.extend_from_slice(&input.data);
+                buffer.data.extend(&input.data);
                 written += input.data.len();
             }
         }
@@ -180,7 +180,7 @@ impl Buffer {
         let row_bytes = first.data.len() / rows.max(1) as usize;
         let wanted = row_bytes.saturating_mul(max_batch as usize).min(MAX_RESERVED).max(first.data.len());
         let mut data = spare.take(wanted);
-        data.extend_from_slice(&first.data);
+        data.extend(&first.data);
         Self { others: first.dimensions[1..].to_vec(), ty: first.ty, row_bytes, data }
     }
 
@@ -201,13 +201,13 @@ impl Buffer {
     /// Repeats the last row.
     fn padded(mut self, rows: u32) -> Self {
         let last = self.data.len() - self.row_bytes..self.data.len();
-        (0..rows).for_each(|_| self.data.extend_from_within(last.clone()));
+        (0..rows).for_each(|_| self.data.repeat(last.clone()));
         self
     }
 
     fn into_tensor(self, rows: u32) -> Tensor {
         let dimensions = [rows].into_iter().chain(self.others).collect();
-        Tensor::new(dimensions, self.ty, self.data)
+        Tensor::with_bytes(dimensions, self.ty, self.data.into_tensor_bytes())
     }
 }
 

@@ -12,6 +12,8 @@ use super::rows;
 use super::sizes::{BatchSizes, Part};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::error::{Misfit, RunError};
+use crate::nn::host_buffers::HostBuffer;
+use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
 
@@ -95,7 +97,19 @@ impl Model for PaddedModel {
         self.run_parts(inputs, |inputs| self.model.run_unless_cancelled(inputs, cancellation))
     }
 
+    fn arenas(&self) -> ArenaSizes {
+        self.model.arenas()
+    }
+
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         self.model.warm(inputs)
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        self.model.reserve_buffers(sizes);
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.model.buffer(bytes)
     }
 }

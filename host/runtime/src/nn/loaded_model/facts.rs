@@ -38,6 +38,11 @@ impl LoadedModel {
         &self.model.properties().placement
     }
 
+    /// The library's name of the memory to which the inputs and outputs of runs are bound; `None` if they are not bound.
+    pub fn bound_to(&self) -> Option<&str> {
+        self.model.properties().bound_to.as_deref()
+    }
+
     /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
     pub fn input_with_new_shapes(&self) -> Option<&str> {
         batch::input_with_new_shapes(&*self.model, self.batcher.is_some()).map(|input| input.name.as_str())

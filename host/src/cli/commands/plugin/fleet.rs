@@ -3,12 +3,13 @@
 
 use std::pin::pin;
 
+use plimsoll_runtime::text::printable;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::member::UNCHANGED;
 pub(super) use super::member::{Change, Member, PluginState};
-use super::requests::send_to;
+use super::requests::{MAX_TEXT, send_to};
 use super::take_back::take_back;
 use crate::base::telemetry::print_line;
 use crate::cli::administration::Administrated;
@@ -24,13 +25,17 @@ pub(super) async fn members(servers: Vec<Administrated>, plugin: &str) -> Result
     let (mut members, mut failures) = (Vec::new(), Vec::new());
     for server in servers {
         match PluginState::of(&server, plugin).await {
-            Ok(before) if before.canary.is_some() => failures.push(format!(
-                "{} has a canary of `{plugin}`: wait until it is decided, or end it there with `plimsoll plugin rollback \
-                 {plugin} --server {}`",
-                server.name(),
-                server.name()
-            )),
-            Ok(before) => members.push(Member { server, before }),
+            Ok(before) => match &before.canary {
+                // It is named, because it may be decided meanwhile: then the serving version would be rolled back instead.
+                Some(canary) => failures.push(format!(
+                    "{} has a canary of `{plugin}`: wait until it is decided, or end it there with `plimsoll plugin \
+                     rollback {plugin} --canary {:.12} --server {}`",
+                    server.name(),
+                    printable(canary, MAX_TEXT),
+                    server.name()
+                )),
+                None => members.push(Member { server, before }),
+            },
             Err(error) => failures.push(format!("{}: {error}", server.name())),
         }
     }
@@ -54,7 +59,7 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
             continue;
         }
         let reply = tokio::select! {
-            reply = send_to(&member.server, change.method.clone(), &change.path, change.body.clone()) => reply,
+            reply = make(member, change) => reply,
             () = &mut interrupted => Err(Error::NoReply("interrupted before it answered".to_owned())),
         };
         match reply {
@@ -83,6 +88,19 @@ pub(super) async fn change_all(members: &[Member], change: &Change) -> Result<Ve
             others.join("; "),
             change.plugin
         ))),
+    }
+}
+
+/// Makes a change on one server, unless somebody else has changed the plugin there since the server was asked.
+async fn make(Member { server, before }: &Member, change: &Change) -> Result<Value, Error> {
+    let Change { method, path, body, .. } = change;
+    let expected = format!("{path}&expect={}", before.serving.as_deref().unwrap_or("none"));
+    match send_to(server, method.clone(), &expected, body.clone()).await {
+        // A server of an earlier version does not know the parameter.
+        Err(Error::Failed(reason)) if reason.contains("parameter") && reason.contains("`expect`") => {
+            send_to(server, method.clone(), path, body.clone()).await
+        }
+        result => result,
     }
 }
 

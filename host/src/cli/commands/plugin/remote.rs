@@ -13,7 +13,7 @@ use super::fleet::{self, Change};
 use super::requests::{MAX_TEXT, send_to};
 use super::skew::skew;
 use crate::base::telemetry::{clear_status, print_line, show_status};
-use crate::cli::administration::Administration;
+use crate::cli::administration::{Administrated, Administration};
 use crate::cli::error::Error;
 use crate::cli::output::out;
 
@@ -168,6 +168,9 @@ pub(in crate::cli) struct Rollback {
     /// The version, or the first digits of its digest; default the latest previous version.
     #[arg(long)]
     to: Option<String>,
+    /// End the canary whose digest begins with these digits, and change nothing else
+    #[arg(long, value_name = "DIGEST", conflicts_with = "to")]
+    canary: Option<String>,
     #[command(flatten)]
     server: Administration,
 }
@@ -176,7 +179,11 @@ impl Rollback {
     pub(in crate::cli) async fn run(self) -> Result<(), Error> {
         check_plugin_name(&self.name).map_err(Error::failed)?;
         self.to.as_deref().map_or(Ok(()), check_version).map_err(Error::failed)?;
+        self.canary.as_deref().map_or(Ok(()), check_version).map_err(Error::failed)?;
         let servers = self.server.clients(None).await?;
+        if let Some(canary) = &self.canary {
+            return self.end_canary(&servers, canary).await;
+        }
         if let [server] = servers.as_slice() {
             let query = self.to.as_ref().map(|to| format!("?to={}", in_query(to))).unwrap_or_default();
             let path = format!("/v1/plugins/{}/rollback{query}", self.name);
@@ -192,6 +199,30 @@ impl Rollback {
             self.print(answer);
         }
         Ok(())
+    }
+
+    /// Ends one canary on each server that has it.
+    ///
+    /// # Errors
+    /// Names the servers that do not have it, or do not answer.
+    async fn end_canary(&self, servers: &[Administrated], canary: &str) -> Result<(), Error> {
+        let path = format!("/v1/plugins/{}/rollback?canary={}", self.name, in_query(canary));
+        let mut failures = Vec::new();
+        for server in servers {
+            match send_to(server, Method::POST, &path, Vec::new()).await {
+                Ok(answer) => {
+                    if servers.len() > 1 {
+                        out!("{}:", printable(server.name(), MAX_TEXT));
+                    }
+                    self.print(&answer);
+                }
+                Err(error) => failures.push(format!("{}: {error}", server.name())),
+            }
+        }
+        match failures.is_empty() {
+            true => Ok(()),
+            false => Err(Error::Failed(format!("the canary was not ended on every server: {}", failures.join("; ")))),
+        }
     }
 
     /// The same change for all servers.

@@ -75,7 +75,9 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
             Err(error) => return Err(format!("it may have changed, and does not answer: {error}")),
         }
     };
-    if now.serving == before.serving && now.canary == before.canary {
+    // A server that has refused the change has nothing of it, whatever somebody else has deployed there.
+    let has_refused = is_failed && !may_follow && !now.has(&change.digest);
+    if has_refused || now.serving == before.serving && now.canary == before.canary {
         return Ok(false);
     }
     if !now.has(&change.digest) {
@@ -95,9 +97,10 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
         }
     }
     let after = PluginState::of(server, plugin).await.map_err(|error| error.to_string())?;
-    match after.serving == before.serving {
+    // If it serves neither what it had nor the version of this change, somebody else has changed it since.
+    match after.serving == before.serving || !after.has(&change.digest) {
         true => Ok(true),
-        false => Err(format!("another version serves: {}", after.serving.as_deref().unwrap_or("none"))),
+        false => Err(format!("the version still serves: {}", after.serving.as_deref().unwrap_or("none"))),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::serve::error::{ErrorKind, ServeError};
 use crate::serve::headers::number;
 use crate::serve::oip::binary_form::{memory_of_binary, read_binary};
 use crate::serve::oip::datatype::Datatype;
+use crate::serve::oip::json_outputs::BINARY_OUTPUT;
 use crate::serve::oip::model::{IMAGE, Model, ModelPart};
 use crate::serve::oip::parameter::{Parameter, Parameters};
 use crate::serve::oip::request::{BASE64, Request, RequestedOutput, check_input, invalid_input};
@@ -25,10 +26,6 @@ pub(super) const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-
 
 /// The parameter with the size of a binary input, in bytes.
 const SIZE: &str = "binary_data_size";
-/// The parameter that requests one output as binary data.
-const BINARY: &str = "binary_data";
-/// The parameter that requests all outputs as binary data.
-const BINARY_OUTPUT: &str = "binary_data_output";
 
 /// Returns the length of the JSON at the start of the body, in bytes, or `None` if the whole body is JSON.
 pub(super) fn header_length(headers: &HeaderMap, body: &Bytes) -> Result<Option<usize>, ServeError> {
@@ -110,7 +107,7 @@ pub(super) fn read(
     let parameters = read_parameters(wire.parameters)
         .map_err(|error| ServeError::invalid(format!("the parameters of the request are not valid: {error}")))?;
     reserved.shrink(stays);
-    Ok(Request { id: wire.id, parameters, inputs, outputs })
+    Ok(Request { id: wire.id, parameters, inputs, outputs, binary: None })
 }
 
 /// Maximum bytes in memory of what is made from the JSON: the tensors, and the names and parameters of all parts.
@@ -251,33 +248,4 @@ fn raw_tensor(body: Bytes, model: &Model) -> Result<Tensor, ServeError> {
     let data = read_binary(datatype, &shape, body)
         .map_err(|reason| ServeError::invalid(format!("input `{}`: {reason}", input.name)))?;
     Ok(Tensor { name: input.name.clone(), datatype, shape, parameters: Parameters::new(), data })
-}
-
-/// The outputs that a request asks for as binary data.
-pub(super) struct WantsBinary {
-    all: bool,
-    outputs: Vec<(String, bool)>,
-}
-
-impl WantsBinary {
-    pub(super) fn read(request: &Request) -> Result<Self, ServeError> {
-        let boolean = |parameters: &Parameters, name: &str| match parameters.get(name) {
-            None => Ok(None),
-            Some(value) => value
-                .as_bool()
-                .map(Some)
-                .ok_or_else(|| ServeError::invalid(format!("the parameter `{name}` must be true or false"))),
-        };
-        let mut outputs = Vec::new();
-        for wanted in &request.outputs {
-            if let Some(binary) = boolean(&wanted.parameters, BINARY)? {
-                outputs.push((wanted.name.clone(), binary));
-            }
-        }
-        Ok(Self { all: boolean(&request.parameters, BINARY_OUTPUT)?.unwrap_or(false), outputs })
-    }
-
-    pub(super) fn output(&self, name: &str) -> bool {
-        self.outputs.iter().find(|(output, _)| output == name).map_or(self.all, |(_, binary)| *binary)
-    }
 }

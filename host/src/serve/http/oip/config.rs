@@ -43,6 +43,8 @@ impl From<TensorMetadata> for TensorConfig {
     fn from(tensor: TensorMetadata) -> Self {
         let name_of_type = match tensor.datatype {
             "BYTES" => "STRING",
+            // The name that the protocol has for a type that is not known.
+            "" => "INVALID",
             other => other,
         };
         Self { name: tensor.name, data_type: format!("TYPE_{name_of_type}"), dims: tensor.shape }

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use plimsoll_runtime::stage::RunObserver;
 
-use super::binary::{self, HEADER_LENGTH, ReadError, WantsBinary};
+use super::binary::{self, HEADER_LENGTH, ReadError};
 use super::error::OipError;
 use super::path::{ModelPath, model_path};
 use super::{json, schema};
@@ -22,6 +22,7 @@ use crate::serve::http::encoding::{self, Encoding};
 use crate::serve::http::parameters::Parameters;
 use crate::serve::oip::call::{Answer, Call};
 use crate::serve::oip::infer::run;
+use crate::serve::oip::json_outputs::{BinaryOutputs, NoJsonForm};
 use crate::serve::oip::model::{Model, ModelPart};
 use crate::serve::oip::request::{self, Request};
 use crate::serve::{App, blocking};
@@ -74,9 +75,10 @@ pub(in crate::serve::http) async fn infer(
     // The permit for the body's bytes is held until the answer is complete, because tensors share them.
     match read(&app, &mut call, &headers, connection.as_deref(), body).await {
         Err(refused) => reply(&headers, call.refuse(refused), None).await,
-        Ok((request, wants_binary, _budget)) => {
+        Ok((request, _budget)) => {
+            let binary = request.binary.clone();
             let answer = run(call, request).await;
-            reply(&headers, answer, Some(wants_binary)).await
+            reply(&headers, answer, binary).await
         }
     }
 }
@@ -87,12 +89,12 @@ async fn read(
     headers: &HeaderMap,
     connection: Option<&ConnectionBudget>,
     body: Body,
-) -> Result<(Request, WantsBinary, BodyBytes), ServeError> {
+) -> Result<(Request, BodyBytes), ServeError> {
     let (body, mut budget) = body::receive(app, headers, connection, body, call.record.deadline()).await?;
     let body =
         encoding::unpack(headers, body, &Limits::for_request(app, Some(call.record.deadline())), &mut budget).await?;
     let limit = app.server.max_body.as_u64();
-    let request = match binary::header_length(headers, &body)? {
+    let mut request = match binary::header_length(headers, &body)? {
         Some(0) => binary::raw(body, call.model())?,
         header => {
             let (part, mut id) = (call.model().part, None);
@@ -108,8 +110,9 @@ async fn read(
             request
         }
     };
-    let wants_binary = WantsBinary::read(&request)?;
-    Ok((request, wants_binary, budget))
+    let wanted = request.outputs.iter().map(|wanted| (wanted.name.as_str(), &wanted.parameters));
+    request.binary = Some(BinaryOutputs::read(&request.parameters, wanted)?);
+    Ok((request, budget))
 }
 
 /// Reads the tensors of a body, away from the async workers if it is large. If their memory is not free at once, waits for
@@ -139,15 +142,15 @@ async fn read_tensors(
     }
 }
 
-async fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<WantsBinary>) -> Response {
+async fn reply(headers: &HeaderMap, answer: Answer, binary: Option<BinaryOutputs>) -> Response {
     let Answer { summary, result } = answer;
     let written = match result {
         Err(error) => Err(error),
         Ok(response) => {
             let (headers, bytes) = (encoding::accepted(headers), response.bytes());
-            let write = move || write(&response, wants_binary.as_ref(), headers);
+            let write = move || write(&response, binary.as_ref(), headers);
             let written = blocking::run(bytes, write).await;
-            written.map_err(|error| ServeError::invalid(error.to_string()).for_request(&summary.id))
+            written.map_err(|error| ServeError::from(error).for_request(&summary.id))
         }
     };
     let mut response = written.unwrap_or_else(|error| OipError(error).into_response());
@@ -158,10 +161,10 @@ async fn reply(headers: &HeaderMap, answer: Answer, wants_binary: Option<WantsBi
 /// Writes a response, and compresses it if the client accepts that.
 fn write(
     response: &request::Response,
-    wants_binary: Option<&WantsBinary>,
+    binary: Option<&BinaryOutputs>,
     accepted: Option<Encoding>,
-) -> Result<Response, json::NoJsonForm> {
-    let binary = |name: &str| wants_binary.is_some_and(|wants| wants.output(name));
+) -> Result<Response, NoJsonForm> {
+    let binary = |name: &str| binary.is_some_and(|binary| binary.has(name));
     let (json, tails) = json::write(response, binary)?;
     let header_length = json.len();
     let mut body = json;

@@ -1,7 +1,7 @@
 //! The JSON of requests and responses. Lists and objects of a request have a maximum length, which is checked while
 //! they are parsed.
 //!
-//! - `elements`: reads the elements of a request's tensors. `answer`: writes the response.
+//! - `elements`: reads the elements of a request's tensors, `singles` some of them exactly. `answer`: writes the response.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,8 +18,9 @@ use crate::serve::oip::tensor::MAX_DIMENSIONS;
 
 mod answer;
 mod elements;
+mod singles;
 
-pub(super) use answer::{NoJsonForm, write};
+pub(super) use answer::write;
 pub(super) use elements::{memory_of_elements, read_elements};
 
 /// A request in its JSON form. The parameters of all parts stay unparsed until their memory is reserved: a body can have

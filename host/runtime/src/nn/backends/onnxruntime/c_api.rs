@@ -3,6 +3,8 @@
 
 pub(super) mod arena;
 pub(super) mod assignment;
+mod bound_run;
+pub(super) mod host_memory;
 pub(super) mod metadata;
 mod pairs;
 pub(super) mod shared_session;

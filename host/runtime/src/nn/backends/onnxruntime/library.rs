@@ -1,8 +1,10 @@
 //! The library of ONNX Runtime: loaded once in a process, with its messages in the log.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
@@ -19,8 +21,12 @@ pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
         None => {}
     }
     // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
-    let environment =
-        ort::init_from(library)?.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?;
+    let init = || -> Result<Environment, LibraryError> {
+        let new = ort::init_from(library).map_err(LibraryError::of_load)?;
+        Ok(new.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?)
+    };
+    // The crate panics if a library has the right name and version, and no interface.
+    let environment = catch_unwind(AssertUnwindSafe(init)).unwrap_or(Err(LibraryError::NoInterface))?;
     // With a logger, `build` sets the most verbose level.
     environment.set_log_level(LogLevel::Error);
     *loaded = Some((library.to_owned(), environment.clone()));
@@ -41,8 +47,25 @@ fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &st
 pub(super) enum LibraryError {
     #[error("this process has already loaded {}; restart it to use another library", .0.display())]
     AnotherIsLoaded(PathBuf),
-    #[error(transparent)]
-    Load(#[from] ort::LoadDynamicError),
+    #[error("{0}")]
+    NotLoaded(String),
+    #[error("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`")]
+    Another,
+    #[error("it is ONNX Runtime {0}, and this host needs 1.{least} or newer", least = ort::MINOR_VERSION)]
+    Version(String),
+    #[error("it does not have the interface that its version has; the file is damaged, or another library")]
+    NoInterface,
     #[error(transparent)]
     Ort(#[from] ort::Error),
+}
+
+impl LibraryError {
+    fn of_load(error: LoadDynamicError) -> Self {
+        match error {
+            LoadDynamicError::Dlopen { error, .. } => Self::NotLoaded(error.to_string()),
+            LoadDynamicError::MissingApi { .. } => Self::Another,
+            LoadDynamicError::BadVersion { version_str, .. } => Self::Version(version_str),
+            LoadDynamicError::InvalidVersionString => Self::NoInterface,
+        }
+    }
 }

@@ -4,13 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::session::RunOptions;
 
+use super::bound_memory::BoundMemory;
 use super::c_api::arena::arenas;
 use super::c_api::shared_session::SharedSession;
 use super::failures::run_error;
-use super::values::{check_strings, output, value};
+use super::values::{check_32_bits, check_strings, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::error::{Misfit, RunError};
+use crate::nn::host_buffers::HostBuffer;
 use crate::nn::memory::ArenaSizes;
 use crate::nn::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, TensorType, Tensors};
@@ -18,9 +20,14 @@ use crate::tensor::{Tensor, TensorType, Tensors};
 /// A model in its sessions.
 pub(super) struct Loaded {
     /// One that all runs share, or one for each concurrent run.
-    pub(super) sessions: Vec<SharedSession>,
+    pub(super) sessions: Vec<Arc<SharedSession>>,
     /// The places in `sessions` for the next runs. A session that is shared is there several times.
     pub(super) idle: Mutex<Vec<usize>>,
+    /// The memory to which runs are bound; `None` if they are not.
+    pub(super) bound: Option<BoundMemory>,
+    pub(super) name: String,
+    /// True if the provider computes 64-bit integers in 32 bits.
+    pub(super) computes_in_32_bits: bool,
     pub(super) device: Device,
     pub(super) properties: ModelProperties,
 }
@@ -31,7 +38,11 @@ impl Model for Loaded {
     }
 
     fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
-        if tensor.ty == TensorType::Bytes { check_strings(tensor) } else { Ok(()) }
+        match tensor.ty {
+            TensorType::Bytes => check_strings(tensor),
+            TensorType::I64 if self.computes_in_32_bits => check_32_bits(tensor),
+            _ => Ok(()),
+        }
     }
 
     /// Each session has its own algorithms, so each is run.
@@ -52,6 +63,16 @@ impl Model for Loaded {
         self.sessions.iter().map(|session| arenas(session.session(), cuda)).fold(ArenaSizes::default(), |all, one| {
             ArenaSizes { host: sum(all.host, one.host), device: sum(all.device, one.device) }
         })
+    }
+
+    fn reserve_buffers(&self, sizes: &[usize]) {
+        if let Some(bound) = &self.bound {
+            bound.reserve(&self.name, sizes);
+        }
+    }
+
+    fn buffer(&self, bytes: usize) -> Option<HostBuffer> {
+        self.bound.as_ref()?.buffer(bytes)
     }
 
     fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
@@ -87,7 +108,11 @@ impl Loaded {
                 tracing::error!("a run of onnxruntime cannot be stopped: {error}");
             }
         };
-        let result = cancellation.during(stop, || session.run(&values, &options));
+        let run = || match &self.bound {
+            Some(bound) => session.run_bound(&values, &bound.places(), &options),
+            None => session.run(&values, &options),
+        };
+        let result = cancellation.during(stop, run);
         let outputs = result.map_err(|error| match cancellation.is_cancelled() {
             true => RunError::Cancelled,
             false => run_error(&self.device, error.code(), error.message()),

@@ -17,6 +17,8 @@ pub(super) struct Provider {
     pub(super) ep: &'static str,
     /// The option that selects the device; `None` if the provider has only one.
     device_option: Option<&'static str>,
+    /// The library's names of memory of the host that its devices read directly.
+    pub(super) host_memory: &'static [&'static str],
     build: fn(&Options) -> Result<ExecutionProviderDispatch, ProviderError>,
     is_carried: fn() -> ort::Result<bool>,
 }
@@ -43,12 +45,13 @@ pub(super) enum ProviderError {
 }
 
 macro_rules! providers {
-    ($($name:literal $ep:ident $device:expr, $build:expr;)*) => {
+    ($($name:literal $ep:ident $device:expr, $host_memory:expr, $build:expr;)*) => {
         /// The providers, in the order of their names.
         const PROVIDERS: &[Provider] = &[$(Provider {
             name: $name,
             ep: $ep::NAME,
             device_option: $device,
+            host_memory: $host_memory,
             build: $build,
             is_carried: $ep::is_available,
         }),*];
@@ -56,20 +59,25 @@ macro_rules! providers {
 }
 
 const DEVICE_ID: Option<&str> = Some("device_id");
+/// Memory of the host that the devices of NVIDIA, AMD and Huawei read directly (`core/framework/allocator.h` of ONNX
+/// Runtime). The providers of the others have none.
+const NVIDIA: &[&str] = &["CudaPinned"];
+const AMD: &[&str] = &["HipPinned"];
+const HUAWEI: &[&str] = &["CannPinned"];
 
 providers! {
-    "cann" CANN DEVICE_ID, configured::<CANN>;
-    "coreml" CoreML None, configured::<CoreML>;
-    "cuda" CUDA DEVICE_ID, |options| configured::<CUDA>(&with_defaults(options, &CUDA_DEFAULTS));
-    "migraphx" MIGraphX DEVICE_ID, migraphx;
-    "nvtensorrtrtx" NVRTX DEVICE_ID, configured::<NVRTX>;
-    "onednn" OneDNN None, configured::<OneDNN>;
-    "openvino" OpenVINO Some("device_type"), configured::<OpenVINO>;
-    "qnn" QNN None, configured::<QNN>;
-    "rocm" ROCm DEVICE_ID, configured::<ROCm>;
-    "tensorrt" TensorRT DEVICE_ID, configured::<TensorRT>;
-    "vitisai" Vitis None, configured::<Vitis>;
-    "xnnpack" XNNPACK None, configured::<XNNPACK>;
+    "cann" CANN DEVICE_ID, HUAWEI, configured::<CANN>;
+    "coreml" CoreML None, &[], configured::<CoreML>;
+    "cuda" CUDA DEVICE_ID, NVIDIA, |options| configured::<CUDA>(&with_defaults(options, &CUDA_DEFAULTS));
+    "migraphx" MIGraphX DEVICE_ID, AMD, migraphx;
+    "nvtensorrtrtx" NVRTX DEVICE_ID, NVIDIA, configured::<NVRTX>;
+    "onednn" OneDNN None, &[], configured::<OneDNN>;
+    "openvino" OpenVINO Some("device_type"), &[], configured::<OpenVINO>;
+    "qnn" QNN None, &[], configured::<QNN>;
+    "rocm" ROCm DEVICE_ID, AMD, configured::<ROCm>;
+    "tensorrt" TensorRT DEVICE_ID, NVIDIA, configured::<TensorRT>;
+    "vitisai" Vitis None, &[], configured::<Vitis>;
+    "xnnpack" XNNPACK None, &[], configured::<XNNPACK>;
 }
 
 /// Options of CUDA for a server, where the library's own defaults are for training and benchmarks:

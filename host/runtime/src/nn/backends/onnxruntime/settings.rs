@@ -29,6 +29,9 @@ pub(super) struct Settings {
     /// True if the concurrent runs of a model share one session and so one copy of the weights, false if each has its own;
     /// default: true for the devices on which that was tested.
     shared_session: Option<bool>,
+    /// True if the inputs and outputs of runs are bound to memory of the library, false if the library copies them from and to
+    /// ordinary memory; default: bound where the provider has memory of the host that its device reads directly.
+    io_binding: Option<bool>,
 }
 
 impl Settings {
@@ -42,7 +45,12 @@ impl Settings {
     /// How models run with these settings.
     pub(super) fn rules(&self) -> RunRules {
         let runs = self.sessions.unwrap_or(cores().min(DEFAULT_MAX_RUNS)).max(1);
-        RunRules { threads: self.threads.unwrap_or(1), runs, shared_session: self.shared_session }
+        RunRules {
+            threads: self.threads.unwrap_or(1),
+            runs,
+            shared_session: self.shared_session,
+            io_binding: self.io_binding,
+        }
     }
 }
 
@@ -55,6 +63,8 @@ pub(super) struct RunRules {
     pub runs: usize,
     /// True if they share a session, `None` for the default of the device.
     shared_session: Option<bool>,
+    /// Whether they are bound, `None` for the default of the device.
+    pub io_binding: Option<bool>,
 }
 
 impl RunRules {

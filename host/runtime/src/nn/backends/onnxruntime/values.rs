@@ -162,6 +162,15 @@ pub(super) fn check_strings(tensor: &Tensor) -> Result<(), Misfit> {
     Strings::of(tensor).texts().map(drop).map_err(misfit)
 }
 
+/// OpenVINO cuts 64-bit integers off to 32 bits: -9223372036854775808 would be 0.
+pub(super) fn check_32_bits(tensor: &Tensor) -> Result<(), Misfit> {
+    let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+    match numbers.find(|number| i32::try_from(*number).is_err()) {
+        None => Ok(()),
+        Some(number) => Err(Misfit::Number(format!("OpenVINO computes i64 as i32; {number} is too large"))),
+    }
+}
+
 /// A copy of the strings.
 fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
     let texts =

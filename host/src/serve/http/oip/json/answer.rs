@@ -8,17 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::serve::oip::binary_form::write_binary;
 use crate::serve::oip::datatype::Datatype;
+use crate::serve::oip::json_outputs::{NoJsonForm, check_datatype};
 use crate::serve::oip::parameter::Parameters;
 use crate::serve::oip::request::Response;
 use crate::serve::oip::tensor::{Data, Tensor};
-
-/// An output that is not requested as binary data, but has no JSON form.
-#[derive(Debug, thiserror::Error)]
-#[error("output `{output}` is {datatype}, which has no JSON form; request it with `binary_data`: true")]
-pub(in crate::serve::http::oip) struct NoJsonForm {
-    output: String,
-    datatype: Datatype,
-}
 
 #[derive(Serialize)]
 struct WireResponse<'a> {
@@ -93,12 +86,13 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
             return Ok(written.expect("texts can always be written as JSON"));
         }
     };
+    check_datatype(&tensor.name, tensor.datatype)?;
     // All elements go into one string, because a list of strings would need many times the memory of the tensor.
     let mut list = vec![b'['];
     macro_rules! numbers {
         ($ty:ty) => {
             for number in bytes.as_chunks::<{ size_of::<$ty>() }>().0 {
-                // NaN and the infinities become `null`, because JSON has no such numbers.
+                // NaN becomes `null`, because JSON has no such number.
                 serde_json::to_writer(&mut list, &<$ty>::from_le_bytes(*number))
                     .expect("a number can always be written as JSON");
                 list.push(b',');
@@ -119,11 +113,14 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
         Datatype::Int16 => numbers!(i16),
         Datatype::Int32 => numbers!(i32),
         Datatype::Int64 => numbers!(i64),
-        Datatype::Fp32 => numbers!(f32),
-        Datatype::Fp64 => numbers!(f64),
-        datatype @ (Datatype::Fp16 | Datatype::Bf16) => {
-            return Err(NoJsonForm { output: tensor.name.clone(), datatype });
+        Datatype::Fp32 => {
+            for number in bytes.as_chunks::<4>().0 {
+                write_single(&mut list, f32::from_le_bytes(*number));
+                list.push(b',');
+            }
         }
+        Datatype::Fp64 => numbers!(f64),
+        Datatype::Fp16 | Datatype::Bf16 => unreachable!("they have no JSON form"),
         Datatype::Bytes => unreachable!("BYTES tensors are not `Data::Fixed`"),
     }
     if list.last() == Some(&b',') {
@@ -132,4 +129,55 @@ fn write_elements(tensor: &Tensor, parameters: &mut Parameters) -> Result<Box<Ra
     list.push(b']');
     let list = String::from_utf8(list).expect("JSON is UTF-8");
     Ok(RawValue::from_string(list).expect("a list of numbers is valid JSON"))
+}
+
+/// Integers up to this one are exact in single precision and short in JSON.
+const EXACT: f32 = 16_777_216.0;
+
+/// Writes a number of single precision. Most readers of JSON take a number as a double and round that to single precision.
+/// These two roundings can give another number than one, so then the number is written as the double that it is.
+#[expect(clippy::expect_used, reason = "a number can be written as JSON, to memory")]
+fn write_single(list: &mut Vec<u8>, number: f32) {
+    let start = list.len();
+    serde_json::to_writer(&mut *list, &number).expect("a number can always be written as JSON");
+    if !number.is_finite() || (number.abs() <= EXACT && number.fract() == 0.0) {
+        return;
+    }
+    let read = std::str::from_utf8(&list[start..]).ok().and_then(|text| text.parse::<f64>().ok());
+    if read.is_none_or(|read| read as f32 != number) {
+        list.truncate(start);
+        serde_json::to_writer(list, &f64::from(number)).expect("a number can always be written as JSON");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(number: f32) -> String {
+        let mut list = Vec::new();
+        write_single(&mut list, number);
+        String::from_utf8(list).expect("text")
+    }
+
+    #[test]
+    fn single_precision_is_read_back_exactly_also_through_doubles() {
+        let odd = f32::from_bits(0x15ae_43fd);
+        assert_ne!("7.038531e-26".parse::<f64>().expect("a number") as f32, odd, "the shortest form is not enough");
+        assert_eq!("7.038531e-26".parse::<f32>(), Ok(odd));
+        assert_eq!(written(odd), "7.038530691851209e-26");
+        assert_eq!([0.1, 1.0, -0.0, 16_777_216.0, 1e-45].map(written), ["0.1", "1.0", "-0.0", "16777216.0", "1e-45"]);
+        assert_eq!(written(f32::NAN), "null");
+        // A linear congruential generator (Knuth, MMIX): the test is the same in every run.
+        let mut state = 1_u64;
+        for _ in 0..200_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let number = f32::from_bits((state >> 32) as u32);
+            if number.is_finite() {
+                let text = written(number);
+                assert_eq!(text.parse::<f64>().expect("a number") as f32, number, "{text}");
+                assert_eq!(text.parse::<f32>(), Ok(number), "{text}");
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ use base64::{DecodeError, Engine as _};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::singles::{Singles, may_be_rounded_twice};
 use crate::serve::oip::datatype::Datatype;
 use crate::serve::oip::tensor::{Data, SHARED_ELEMENT};
 
@@ -32,6 +33,11 @@ pub(in crate::serve::http::oip) enum ElementsError {
     /// The value is not valid for the datatype.
     #[error("{value} is not a valid {datatype} value")]
     Value { value: String, datatype: Datatype },
+    /// The value of an integer has another form than that of an integer.
+    #[error(
+        "{value:?} is not a valid {datatype} value: it has a fraction or an exponent, or more than 64 bits; send an integer"
+    )]
+    NoInteger { value: f64, datatype: Datatype },
     /// The text of an element is not base64.
     #[error("element {index} is not valid base64: {error}")]
     Base64 { index: u64, error: DecodeError },
@@ -58,12 +64,27 @@ pub(in crate::serve::http::oip) fn read_elements(
         Some(size) => (Vec::with_capacity(most * size as usize), Vec::new()),
         None => (Vec::new(), Vec::with_capacity(most)),
     };
-    let mut elements =
-        Elements { datatype, shape, count, base64, found: 0, is_nested: false, depth: None, bytes, texts };
+    let mut elements = Elements {
+        datatype,
+        shape,
+        count,
+        base64,
+        found: 0,
+        is_nested: false,
+        depth: None,
+        is_rounded_twice: false,
+        bytes,
+        texts,
+    };
     let mut deserializer = serde_json::Deserializer::from_str(data.get());
     List { elements: &mut elements, depth: 0 }.deserialize(&mut deserializer).map_err(ElementsError::Json)?;
     if elements.found != count {
         return Err(ElementsError::TooFew { count, found: elements.found });
+    }
+    if elements.is_rounded_twice {
+        elements.bytes.clear();
+        let mut deserializer = serde_json::Deserializer::from_str(data.get());
+        Singles(&mut elements.bytes).deserialize(&mut deserializer).map_err(ElementsError::Json)?;
     }
     Ok(match datatype {
         Datatype::Bytes => Data::Elements(elements.texts),
@@ -100,6 +121,9 @@ struct Elements<'s> {
     depth: Option<usize>,
     base64: bool,
     found: u64,
+    /// True if a number of single precision may be another one than that next to its text, because it was rounded to a double
+    /// first.
+    is_rounded_twice: bool,
     bytes: Vec<u8>,
     texts: Vec<Bytes>,
 }
@@ -159,10 +183,12 @@ impl Elements<'_> {
                 if narrow.is_infinite() {
                     return Err(self.invalid(&value));
                 }
+                self.is_rounded_twice |= may_be_rounded_twice(value, narrow);
                 self.bytes.extend_from_slice(&narrow.to_le_bytes());
             }
             Datatype::Fp64 => self.bytes.extend_from_slice(&value.to_le_bytes()),
-            _ => return Err(self.invalid(&value)),
+            Datatype::Bool | Datatype::Bytes => return Err(self.invalid(&value)),
+            datatype => return Err(ElementsError::NoInteger { value, datatype }),
         }
         Ok(())
     }

@@ -12,11 +12,11 @@ use ort::{AsPointer, Error};
 
 /// A session that several threads may run.
 pub(in crate::nn) struct SharedSession {
-    session: Session,
-    inputs: Vec<CString>,
-    outputs: Vec<CString>,
+    pub(super) session: Session,
+    pub(super) inputs: Vec<CString>,
+    pub(super) outputs: Vec<CString>,
     /// Held during a run if concurrent runs are not allowed.
-    one_at_a_time: Option<Mutex<()>>,
+    pub(super) one_at_a_time: Option<Mutex<()>>,
 }
 
 /// The outputs of a run, in the order of the session. They outlive neither the session nor the inputs of the run: an output
@@ -27,6 +27,11 @@ pub(in crate::nn) struct Outputs<'r> {
 }
 
 impl Outputs<'_> {
+    /// `values` are the outputs of a run with these lifetimes.
+    pub(super) fn new(values: Vec<DynValue>) -> Self {
+        Self { values, run: PhantomData }
+    }
+
     pub(in crate::nn) fn values(&self) -> &[DynValue] {
         &self.values
     }
@@ -47,6 +52,13 @@ impl SharedSession {
         &self.session
     }
 
+    pub(super) fn check_count(&self, given: usize) -> Result<(), Error> {
+        match given == self.inputs.len() {
+            true => Ok(()),
+            false => Err(Error::new(format!("{given} inputs were given, and the model has {}", self.inputs.len()))),
+        }
+    }
+
     /// Runs the session. `inputs` are in the order of [`Session::inputs`].
     #[allow(unsafe_code, reason = "measured: 100 MB of weights and four runs at once take 132 instead of 383 MiB")]
     pub(in crate::nn) fn run<'r>(
@@ -54,13 +66,7 @@ impl SharedSession {
         inputs: &'r [SessionInputValue<'r>],
         options: &RunOptions,
     ) -> Result<Outputs<'r>, Error> {
-        if inputs.len() != self.inputs.len() {
-            return Err(Error::new(format!(
-                "{} inputs were given, and the model has {}",
-                inputs.len(),
-                self.inputs.len()
-            )));
-        }
+        self.check_count(inputs.len())?;
         let input_names: Vec<_> = self.inputs.iter().map(|name| name.as_ptr()).collect();
         let output_names: Vec<_> = self.outputs.iter().map(|name| name.as_ptr()).collect();
         let inputs: Vec<_> = inputs.iter().map(|input| input.ptr()).collect();
@@ -79,8 +85,8 @@ impl SharedSession {
         // trust this, because providers crashed in earlier versions. Therefore only sessions of providers on which our
         // tests run concurrently (`is_concurrent` in `settings.rs`), or for which the administrator allows it,
         // have no lock (`shared_sessions.rs` compares the answers of concurrent runs byte by byte). Nothing else
-        // changes a session: this crate never calls a function that takes `&mut Session`, because `session` is private
-        // and only lent as `&Session`.
+        // changes a session: this crate never calls a function that takes `&mut Session`, because `session` is only known in
+        // this folder, which never borrows it mutably, and lent as `&Session`.
         let status = unsafe {
             (ort::api().Run)(
                 self.session.ptr().cast_mut(),
@@ -103,6 +109,6 @@ impl SharedSession {
         let values: Vec<_> = outputs.iter().map(|&output| NonNull::new(output).map(take)).collect();
         let values = values.into_iter().collect::<Option<_>>();
         let values = values.ok_or_else(|| Error::new("the run did not compute an output"))?;
-        Ok(Outputs { values, run: PhantomData })
+        Ok(Outputs::new(values))
     }
 }

@@ -1,0 +1,99 @@
+//! Leaks whose blocks look like those of something bounded, and what only looks like such a mixture.
+
+use super::*;
+
+#[test]
+fn a_leak_in_the_size_of_the_entries_of_a_cache_is_a_leak() {
+    for (entries, is_lru) in [(50, true), (200, true), (400, true), (400, false)] {
+        for every in [1, 4, 7] {
+            let wrong: Vec<(u64, Verdict, f64)> = (0..FEWER_SEEDS)
+                .filter_map(|seed| {
+                    let mut cache = cache(entries, is_lru, false);
+                    let (judgement, _) = run(seed, |heap, call| {
+                        cache(heap, call);
+                        if call.is_multiple_of(every) {
+                            heap.add(272, call);
+                        }
+                    });
+                    let Finding { verdict, growth, .. } = judgement.finding;
+                    let ratio = growth.bytes * every as f64 / 272.0;
+                    (verdict != Verdict::Leaks || (ratio - 1.0).abs() > 0.15).then_some((seed, verdict, ratio))
+                })
+                .collect();
+            assert!(wrong.is_empty(), "{entries} entries, LRU {is_lru}, one of {every}: {wrong:?}");
+        }
+    }
+}
+
+/// Two caches, and a cache and a batch that is emptied, with blocks of one size.
+#[test]
+fn two_bounded_things_of_one_size_are_no_leak() {
+    for (entries, is_lru) in [(300, true), (700, true), (700, false)] {
+        let found = leaking(|| {
+            let (mut one, mut two) = (cache(entries, is_lru, false), cache(90, false, false));
+            move |heap: &mut Heap, call: usize| {
+                one(heap, call);
+                if call.is_multiple_of(3) {
+                    two(heap, call);
+                }
+            }
+        });
+        assert!(found.is_empty(), "{entries} entries, LRU {is_lru}: {found:?}");
+        let found = leaking(|| {
+            let (mut one, mut batch) = (cache(entries, is_lru, false), Vec::new());
+            move |heap: &mut Heap, call: usize| {
+                one(heap, call);
+                batch.push(heap.add(272, call));
+                if batch.len() == 400 {
+                    batch.drain(..).for_each(|block| heap.free(block));
+                }
+            }
+        });
+        assert!(found.is_empty(), "{entries} entries, LRU {is_lru}, beside a batch: {found:?}");
+    }
+}
+
+/// Each block is freed after a random number of calls, so their number rises to the mean of these and fluctuates.
+#[test]
+fn blocks_that_live_for_a_random_time_are_no_leak() {
+    for mean in [20, 200, 600] {
+        let found = leaking(|| {
+            move |heap: &mut Heap, call: usize| {
+                heap.add(272, call);
+                let all: Vec<u32> = heap.live.keys().copied().collect();
+                for block in all {
+                    if heap.random.below(mean) == 0 {
+                        heap.free(block);
+                    }
+                }
+            }
+        });
+        assert!(found.is_empty(), "mean {mean}: {found:?}");
+    }
+}
+
+/// A list for each of some keys: each of them grows rarely.
+#[test]
+fn a_list_for_each_key_is_a_leak() {
+    for keys in [10, 30, 60] {
+        let found: Vec<(Verdict, f64)> = (0..10)
+            .map(|seed| {
+                let mut lists = vec![(0_u32, 0_u32, 0_u32); keys as usize];
+                let (judgement, _) = run(seed, move |heap, call| {
+                    let key = heap.random.below(keys) as usize;
+                    let (mut block, mut length, mut capacity) = lists[key];
+                    length += 1;
+                    if length > capacity {
+                        capacity = (2 * capacity).max(4);
+                        let size = (16 * capacity + 4).next_multiple_of(16);
+                        block = if block == 0 { heap.add(size, call) } else { heap.enlarge(block, size, call) };
+                    }
+                    lists[key] = (block, length, capacity);
+                });
+                (judgement.finding.verdict, judgement.finding.growth.bytes)
+            })
+            .collect();
+        let missed = found.iter().filter(|(verdict, _)| *verdict != Verdict::Leaks).count();
+        assert!(missed == 0, "{keys} keys: {found:?}");
+    }
+}

@@ -1,0 +1,77 @@
+//! Blocks that belong to an object, where their place is not known from the object's type.
+
+use super::{MAX_ITEMS, Reference, Seen, WORD};
+use crate::heap::{Block, word};
+use crate::python::objects::Objects;
+use crate::python::types::{Kind, TypeInfo};
+
+/// Bits of a str's state: its characters are behind its header, and they are ASCII.
+const COMPACT: u32 = 1 << 5;
+const ASCII: u32 = 1 << 6;
+
+impl Objects<'_> {
+    /// The words of an object whose fields are not known: all, or those that a type in C has after the fields of the type that
+    /// it derives from. Each that is the address of an object counts as a reference to it; a block without an object
+    /// belongs to this object, and so do the blocks that its words lead to, unless it has only bytes.
+    pub(super) fn storage(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>) {
+        let offsets = &self.interpreter.offsets;
+        let (from, end) = match ty.kind {
+            Kind::Other | Kind::Module | Kind::ByteArray => {
+                let count = if ty.item_size == 0 { 0 } else { self.at(object, offsets.ob_size).unwrap_or(0) };
+                let items = ty.item_size.saturating_mul(count.min(MAX_ITEMS));
+                (offsets.ob_type + WORD, ty.basic_size.saturating_add(items))
+            }
+            // The instructions come after them.
+            Kind::Code => (offsets.ob_type + WORD, ty.basic_size),
+            // A class of Python code is larger than a type in C.
+            Kind::Type if self.types.is_heap_type(object) => (offsets.type_size, ty.basic_size),
+            Kind::Type => return,
+            _ => (ty.fields_from, ty.basic_size),
+        };
+        let known = |offset: u32| {
+            Some(offset) == ty.weakref_offset
+                || Some(offset) == ty.dict_offset
+                || ty.members.iter().any(|(member, _)| *member == offset)
+        };
+        let all = self.counted((from..end).step_by(WORD as usize));
+        for offset in all.filter(|&offset| !known(offset)) {
+            let Some(target) = self.at(object, offset) else { break };
+            match self.free_block(target) {
+                Some(index) if ty.kind == Kind::ByteArray => (seen.visit)(Reference::Storage(index)),
+                Some(index) => (seen.visit)(Reference::Words(index)),
+                None => seen.weak_free(target, super::Edge::Hidden),
+            }
+        }
+    }
+
+    /// The blocks of a str: its characters, and a copy in UTF-8.
+    pub(super) fn text_storage(&self, object: u32, seen: &mut Seen<'_, '_>) {
+        let offsets = &self.interpreter.offsets;
+        let state = self.at(object, offsets.str_state).unwrap_or(COMPACT | ASCII);
+        if state & COMPACT == 0 || state & ASCII == 0 {
+            // The length of the copy, and its address; then the address of the characters, if they are elsewhere.
+            seen.block(self.at(object, offsets.ascii_size + WORD).unwrap_or(0));
+        }
+        if state & COMPACT == 0 {
+            seen.block(self.at(object, offsets.ascii_size + 2 * WORD).unwrap_or(0));
+        }
+    }
+
+    /// The index of the block with an address, if it has no object.
+    pub(super) fn free_block(&self, address: u32) -> Option<usize> {
+        let (index, block) = self.blocks.holding(address)?;
+        (block.address == address && self.in_block[index].is_none()).then_some(index)
+    }
+
+    /// Passes on what the words of a block without an object lead to: objects, and other blocks without one.
+    pub(in crate::python) fn words_of(&self, block: Block, visit: &mut dyn FnMut(Reference)) {
+        let mut seen = Seen { objects: self, visit };
+        for at in self.counted(block.bytes().step_by(WORD as usize)) {
+            let Some(target) = word(self.memory, at) else { break };
+            match self.free_block(target) {
+                Some(index) => (seen.visit)(Reference::Words(index)),
+                None => seen.weak_free(target, super::Edge::Loose),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Runs over other inputs than the files with other ignored bytes, which the run over all samples has:
+//!
+//! - The files as they are. Each call of the other runs gets other bytes, so a plugin that looks at the beginning or the end
+//!   of a file, at its length or at its digest never sees what it looks for.
+//! - Files and tensors with other contents. A cache whose key is the decoded input grows only with these.
+
+use super::holders;
+use crate::class_run::{Findings, findings};
+use crate::debug_info::DebugInfo;
+use crate::finding::{Elsewhere, LeakingMeasure, Measure};
+use crate::progress::Progress;
+use crate::record::Rates;
+use crate::rounds::Rounds;
+use crate::run::{Run, RunError};
+use crate::subject::PluginUnderTest;
+use crate::variation::Inputs;
+use crate::verdict::{MIN_ROUNDS, Verdict};
+use plimsoll_runtime::outcome::Outcome;
+
+/// Runs the samples with their own contents: a few rounds, and in full if anything grows. Returns what leaks and does not
+/// leak as much `with_variants`, and the run; nothing if no sample was varied.
+pub(super) async fn unchanged<'a>(
+    plugin: &'a PluginUnderTest,
+    debug_info: &DebugInfo<'_>,
+    inputs: &Inputs<'_>,
+    with_variants: &Run<'_>,
+    progress: &Progress,
+) -> Result<Option<(Elsewhere, Run<'a>)>, RunError> {
+    if !with_variants.samples.iter().any(|&sample| inputs.is_varied(sample)) {
+        return Ok(None);
+    }
+    progress.step("files as they are", with_variants.samples.len() * MIN_ROUNDS);
+    let (found, run) = execute(plugin, debug_info, inputs, &inputs.unchanged(), with_variants, progress).await?;
+    Ok(Some((found, run)))
+}
+
+/// The same with other contents for each call: other pixels, numbers or letters. Nothing if no sample can be changed so, or
+/// too many of the changed inputs end the instance: they are not inputs of the corpus.
+pub(super) async fn contents(
+    plugin: &PluginUnderTest,
+    debug_info: &DebugInfo<'_>,
+    inputs: &Inputs<'_>,
+    with_variants: &Run<'_>,
+    progress: &Progress,
+) -> Result<Elsewhere, RunError> {
+    let samples = &with_variants.samples;
+    progress.step("other pixels, numbers or letters", samples.len() * (2 + MIN_ROUNDS));
+    let outcome =
+        |sample: usize| with_variants.calls.iter().find(|call| call.sample == sample).map(|call| call.outcome);
+    let outcomes: Vec<(usize, Outcome)> =
+        samples.iter().filter_map(|&sample| Some((sample, outcome(sample)?))).collect();
+    let changed = inputs.with_other_contents(plugin, &outcomes, progress).await?;
+    if !samples.iter().any(|&sample| changed.is_varied(sample)) {
+        return Ok(Elsewhere::default());
+    }
+    match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
+        Ok((found, _)) => Ok(found),
+        Err(RunError::Subject(error)) => Err(error.into()),
+        Err(_) => Ok(Elsewhere::default()),
+    }
+}
+
+/// Runs the samples `with_variants` with the inputs `now`. Returns what leaks then only, or more than the size of the inputs
+/// explains.
+async fn execute<'a>(
+    plugin: &'a PluginUnderTest,
+    debug_info: &DebugInfo<'_>,
+    before: &Inputs<'_>,
+    now: &Inputs<'_>,
+    with_variants: &Run<'_>,
+    progress: &Progress,
+) -> Result<(Elsewhere, Run<'a>), RunError> {
+    let chosen = &with_variants.samples;
+    let all = |run: &Run<'_>| {
+        let Findings { finding, measure, also } = findings(run, plugin.language.is_none() || run.collects);
+        let first = (finding.verdict == Verdict::Leaks).then_some(LeakingMeasure { finding, measure });
+        first.into_iter().chain(also).collect::<Vec<_>>()
+    };
+    let leaking = all(with_variants);
+    let larger = (now.bytes(chosen) as f64 / before.bytes(chosen).max(1) as f64).max(1.0);
+    // What leaks already goes on. Only if more leaks, more rounds can show something new.
+    let known = (!leaking.is_empty()).then(|| with_variants.record.rates().times(larger));
+    let rounds = Rounds { least: MIN_ROUNDS, until_enough: false, known };
+    let mut run = Run::execute(plugin, now, chosen, rounds, progress).await?;
+    let is_new = |leak: &LeakingMeasure| {
+        let same = leaking.iter().find(|before| before.measure == leak.measure);
+        let growth = &leak.finding.growth;
+        same.map(|same| &same.finding.growth).is_none_or(|same| {
+            !Rates::is_as_before(larger * (same.bytes + same.bytes_within), growth.bytes - growth.bytes_within)
+        })
+    };
+    let leaks: Vec<_> = all(&run).into_iter().filter(is_new).collect();
+    let groups = match leaks.iter().any(|leak| leak.measure == Measure::Heap) {
+        true => holders::of_class(&mut run, plugin, debug_info, now.samples, 0).0,
+        false => Vec::new(),
+    };
+    Ok((Elsewhere { leaks, groups }, run))
+}
