@@ -46,7 +46,7 @@ fn upsample_vectors<'a, L: Lanes>(near: &'a [u8], far: &'a [u8], out: &mut [u8])
             half(a.high_u8(zero), b.high_u8(zero), c.high_u8(zero), d.high_u8(zero)).store_u8(high);
         }
     }
-    count
+    16 * count
 }
 
 /// The factors of luma and chroma, with 14 fraction bits.
