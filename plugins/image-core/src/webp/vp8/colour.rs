@@ -10,7 +10,7 @@ pub(super) fn upsample<L: Lanes>(near: &[u8], far: &[u8], out: &mut [u8]) {
     let samples = out.len().div_ceil(2);
     let (near, far) = (&near[..samples], &far[..samples]);
     out[0] = at_end(0);
-    if out.len() % 2 == 0 {
+    if out.len().is_multiple_of(2) {
         out[2 * samples - 1] = at_end(samples - 1);
     }
     // Each two neighbours give two pixels.

@@ -77,7 +77,7 @@ pub(super) fn small(block: &mut Block, at: usize, mode: u8) {
 #[inline(always)]
 fn small_rows(edge: &[u8; 13], mode: u8) -> [[u8; 4]; 4] {
     let e = |at: usize| u32::from(edge[at]);
-    let two = |at: usize| ((e(at) + e(at + 1) + 1) / 2) as u8;
+    let two = |at: usize| (e(at) + e(at + 1)).div_ceil(2) as u8;
     let three = |at: usize| ((e(at) + 2 * e(at + 1) + e(at + 2) + 2) / 4) as u8;
     let above = [edge[5], edge[6], edge[7], edge[8]];
     match mode {
