@@ -23,6 +23,8 @@ use tokio::process::{Child, Command};
 
 /// How long something may take.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// The token for administration.
+const TOKEN: &str = "the-token-of-the-bench";
 /// Requests for a median.
 const REQUESTS: usize = 2_000;
 
@@ -135,7 +137,7 @@ impl Site {
         let mut child = Command::new(Path::new(env!("CARGO_BIN_EXE_plimsoll-under-test")))
             .current_dir(&self.folder)
             .args(["--log", "json", "serve", "--listen", "127.0.0.1:0", "--config", "plimsoll.toml"])
-            .env("PLIMSOLL_ADMIN_TOKEN", "token")
+            .env("PLIMSOLL_ADMIN_TOKEN", TOKEN)
             .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -245,7 +247,7 @@ impl Served {
     }
 
     async fn administrate(&self, path: &str) -> String {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth("token");
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN);
         request.send().await.expect("a reply").text().await.expect("text")
     }
 

@@ -66,7 +66,7 @@ fn recordings(folder: &Path) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_watcher_goes_on_after_a_panic_and_deploys_the_file_in_whose_trial_it_panicked() {
+async fn the_watcher_goes_on_after_a_panic_and_shows_the_version_in_whose_trial_it_panicked() {
     let faulty = Faulty::start("", 0);
     faulty.cause("scan");
     faulty.wait_for_panics("watcher", 1).await;
@@ -78,7 +78,14 @@ async fn the_watcher_goes_on_after_a_panic_and_deploys_the_file_in_whose_trial_i
     faulty.site.drop_in("stamp.wasm", &stamped(2));
     faulty.wait_for_panics("watcher", 2).await;
     faulty.assert_ready().await;
-    faulty.until_reply(2).await;
+    let (_, plugin) = faulty.process.json("GET", "/v1/plugins/stamp", Vec::new()).await;
+    let versions = plugin["versions"].as_array().expect("a list");
+    let refused = versions.iter().find(|version| version["state"] == "refused");
+    let reason = refused.and_then(|version| version["reason"].as_str()).unwrap_or_else(|| panic!("{plugin}"));
+    assert!(reason.contains("the host panicked"), "{reason}");
+    assert_eq!(faulty.process.reply().await, stamped_reply(1), "the version before serves");
+    faulty.site.drop_in("stamp.wasm", &stamped(3));
+    faulty.until_reply(3).await;
     assert_eq!(faulty.process.metric("plimsoll_panics_total").await, 2);
 }
 

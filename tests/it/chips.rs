@@ -172,7 +172,7 @@ fn the_outputs_of_two_chips_differ_less_than_the_tolerance() {
 }
 
 /// The product of images of 8×8 numbers with a matrix, and a function of it.
-fn product(function: &str) -> Vec<u8> {
+pub(crate) fn product(function: &str) -> Vec<u8> {
     let weights: Vec<f32> = (0..8 * 10).map(|place| ((place * 37) % 101) as f32 / 101.0 - 0.5).collect();
     let model = Onnx::new(17).input("image", &[None, Some(1), Some(8), Some(8)]).floats("w", &[8, 10], &weights);
     let model = model.node("MatMul", &["image", "w"], "m", &[]).node(function, &["m"], "y", &[]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use plimsoll_tests::{Site, journal_state, stamped, stamped_reply};
 
+use crate::durable_removal::replace_by_a_copy;
 use crate::wrapped::{Wrapped, can_run, in_mounts, is_root, site, until};
 
 /// Starts a server whose data folder is a small file system. `None` if that is not possible.
@@ -30,16 +31,6 @@ pub(crate) fn fill(path: &Path) {
     while file.write_all(&[1; 512]).is_ok() {}
 }
 
-/// Puts a copy in the place of a file, as a backup that is restored. The server writes the whole journal with the next
-/// change then, which needs room, unlike a change that fits into the last block of a file. The old file stays under another
-/// name, so that its room does not become free.
-pub(crate) fn replace_by_a_copy(path: &Path) {
-    fs::hard_link(path, path.with_extension("old")).expect("linked");
-    let copy = path.with_extension("copy");
-    fs::copy(path, &copy).expect("copied");
-    fs::rename(copy, path).expect("renamed");
-}
-
 /// The files in a folder whose names end in one of these.
 fn drafts(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
@@ -54,6 +45,7 @@ async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_lat
     assert!(reply["warning"].is_null(), "{reply}");
     let journal = || journal_state(&fs::read(data(&site, &served, "plugins.json")).expect("a journal"));
     let before = journal();
+    replace_by_a_copy(&data(&site, &served, "plugins.json"));
     fill(&data(&site, &served, "filling"));
 
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1.0.2", stamped(2)).await;
@@ -69,9 +61,9 @@ async fn a_deployment_that_a_restart_would_lose_gets_a_warning_and_is_stored_lat
     }
     // A rollback is never prevented; its reply only has a warning.
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
-    assert_eq!((status, &reply["durable"]), (200, &false.into()), "{reply}");
+    assert_eq!((status, &reply["version"], &reply["durable"]), (200, &"1.0.1".into(), &false.into()), "{reply}");
     let (status, reply) = served.json("POST", "/v1/plugins/stamp/rollback", Vec::new()).await;
-    assert_eq!((status, &reply["version"]), (200, &"1.0.2".into()), "{reply}");
+    assert_eq!((status, &reply["version"], &reply["durable"]), (200, &"1.0.2".into(), &false.into()), "{reply}");
 
     // It becomes durable without another change.
     fs::remove_file(data(&site, &served, "filling")).expect("removed");

@@ -1,8 +1,21 @@
 //! The removal of a plugin that a restart would forget.
 
+use std::fs;
+use std::path::Path;
+
 use plimsoll_tests::stamped;
 
-use crate::durable::{data, fill, on_a_small_disk, replace_by_a_copy};
+use crate::durable::{data, fill, on_a_small_disk};
+
+/// Puts a copy in the place of a file, as a backup that is restored. The server writes the whole journal with the next
+/// change then, which needs room, unlike a change that fits into the last block of a file. The old file stays under another
+/// name, so that its room does not become free.
+pub(crate) fn replace_by_a_copy(path: &Path) {
+    fs::hard_link(path, path.with_extension("old")).expect("linked");
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).expect("copied");
+    fs::rename(copy, path).expect("renamed");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_that_a_restart_would_forget_gets_a_warning() {

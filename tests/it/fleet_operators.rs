@@ -45,7 +45,7 @@ fn two_operators_at_once_leave_one_version_behind() {
     let hosts = [Host::new(""), Host::new("")];
     let (there, back) = ([&*hosts[0].url, &hosts[1].url], [&*hosts[1].url, &hosts[0].url]);
     let mut refused = 0;
-    for round in 0..4 {
+    for round in 0..3 {
         let files = [2 * round + 1, 2 * round + 2].map(|mark| file(&hosts[0].site, mark));
         let deploy = |file: &str, servers: [&str; 2]| plugin(&["deploy", file], &servers);
         let outputs = std::thread::scope(|scope| {
@@ -60,5 +60,5 @@ fn two_operators_at_once_leave_one_version_behind() {
             assert!(matches!(output.status.code(), Some(0 | 1)), "{message}");
         }
     }
-    println!("{refused} of 8 deployments were refused because of the other one");
+    println!("{refused} of 6 deployments were refused because of the other one");
 }

@@ -1,4 +1,4 @@
-//! The instructions that six paths take, counted by `valgrind --tool=callgrind`, against the values in
+//! The instructions that five paths take, counted by `valgrind --tool=callgrind`, against the values in
 //! `tests/benches/gate/instructions.tsv`. Counts do not depend on other load of the machine.
 //!
 //! A path that takes over 3 % more than its value fails the test. So does one that takes over 3 % less, because its value must
@@ -47,7 +47,6 @@ fn paths(token: &str) -> Vec<Measured> {
     let digit = std::fs::read(data("digits/7.jpg")).expect("a digit");
     vec![
         Measured { name: "no-op request", requests: vec![infer("noop", b"body")], runs: 50 },
-        Measured { name: "no-op request of steps", requests: vec![infer("steps", b"body")], runs: 50 },
         Measured { name: "digit", requests: vec![infer("digits", &digit)], runs: 60 },
         Measured { name: "640 x 480 preprocessing", requests: vec![infer("photo", &photo(640, 480))], runs: 4 },
         Measured { name: "swap", requests: swap.to_vec(), runs: 8 },
@@ -70,10 +69,6 @@ fn config() -> String {
         file("noop-postprocess"),
         file("stamp"),
         pipeline("noop", "noop-preprocess", "noop-postprocess"),
-        "[pipelines.steps]\nsteps = [\n{ name = \"a\", kind = \"preprocess\", plugin = \"noop-preprocess\" },\n\
-         { name = \"b\", kind = \"infer\", plugin = \"noop-infer\" },\n\
-         { name = \"c\", kind = \"postprocess\", plugin = \"noop-postprocess\" }]\n"
-            .to_owned(),
         pipeline("stamp", "stamp", "stamp"),
         pipeline("photo", "image-preprocess", "noop-postprocess"),
         "[pipelines.photo.preprocess.config]\nwidth = 224\nheight = 224\n".to_owned(),

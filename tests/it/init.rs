@@ -44,7 +44,9 @@ fn difference(found: &Value, expected: &Value, path: &str) -> Option<String> {
         }
         (Value::Number(a), Value::Number(b)) => {
             let (a, b) = (a.as_f64().expect("a number"), b.as_f64().expect("a number"));
-            ((a - b).abs() > 0.004 * b.abs().max(1.0)).then(|| format!("{path} is {a} instead of {b}"))
+            // The references do not round pixels, as the plugin does not. Its weights of pixels have 14 bits, which moves a box of
+            // these models by up to 0.001 pixels; pixels that are rounded to whole levels move it by 0.12.
+            ((a - b).abs() > 0.004).then(|| format!("{path} is {a} instead of {b}"))
         }
         (a, b) => (a != b).then(|| format!("{path} is {a} instead of {b}")),
     }

@@ -19,7 +19,7 @@ async fn a_start_is_refused_when_a_device_hangs() {
         device.set_fault(Fault::Hangs);
         let refused = Server::rejection(&toml).await;
         let reason = "load_deadline: the model `m` cannot be loaded on `cpu`: it has not ended after 300ms";
-        assert!(refused.contains("pipelines.p.chips.a") && refused.contains(reason), "{refused}");
+        assert!(refused.contains("models.m: ") && refused.contains(reason), "{refused}");
         assert!(refused.contains("raise `load_deadline`"), "{refused}");
         device.set_fault(Fault::None);
         let server = Server::start(&toml).await;

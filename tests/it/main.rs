@@ -136,7 +136,7 @@ mod load_hangs;
 mod log;
 mod lost_copies;
 mod lost_journal;
-mod many_files;
+mod many_plugins;
 mod memory;
 mod migrating;
 mod misbehaving;

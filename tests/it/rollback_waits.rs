@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::durable::replace_by_a_copy;
+use crate::durable_removal::replace_by_a_copy;
 use crate::wrapped::{Wrapped, site, until};
 
 fn fifo(path: &Path) {

@@ -3,10 +3,10 @@
 
 mod conversions;
 mod datatypes;
-mod documents;
 mod guests;
 mod models;
 mod protocol;
+mod type_table;
 mod wasm;
 
 use std::path::Path;

@@ -36,7 +36,7 @@ fn a_study_of_leaks_has_a_bar() {
     let corpus = corpus.path().to_str().expect("text");
     let leak = ["leak", &plugin, "--corpus", corpus, "--out", &out, "--no-trace"];
     let Some(seen) = on_terminal("", &[], &leak) else { return };
-    assert!(seen.contains("inputs with other contents") && seen.contains("all samples in one instance"), "{seen:?}");
+    assert!(seen.contains("inputs with other bytes") && seen.contains("all samples in one instance"), "{seen:?}");
     // The number of calls that were made, of all that are known so far.
     let (before, _) = seen.split_once("all samples in one instance").expect("just seen");
     let counts = before.rsplit(['\r', '\n']).next().unwrap_or_default().split_whitespace();
@@ -44,5 +44,5 @@ fn a_study_of_leaks_has_a_bar() {
         word.split_once('/').is_some_and(|(made, all)| [made, all].iter().all(|it| it.parse::<u64>().is_ok()))
     };
     assert!(counts.into_iter().any(is_count), "{seen:?}");
-    assert!(!seen.contains("inputs with other contents: 48 calls"), "a bar instead of lines: {seen:?}");
+    assert!(!seen.contains("inputs with other bytes: 48 calls"), "a bar instead of lines: {seen:?}");
 }

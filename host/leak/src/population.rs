@@ -98,7 +98,7 @@ impl Population {
             return Trend::Bounded;
         }
         if growth < GROWTH * late.mean * (rounds - half) as f64 {
-            return if self.grows_evenly() { Trend::Open { leaks: true } } else { Trend::Bounded };
+            return self.grows_beside_a_cache().map_or(Trend::Bounded, |leaks| Trend::Open { leaks });
         }
         let change = verdict::change(&as_numbers(self.left(quarter, rounds)));
         let is_slower = late.mean < PERSISTENCE * early.mean;
@@ -126,7 +126,7 @@ impl Population {
             if !self.has_lost(middle) && !self.fell(middle, growth) && last.is_positive() {
                 return Trend::Open { leaks: true };
             }
-            if self.grows_evenly() {
+            if self.grows_beside_a_cache() == Some(true) {
                 return Trend::Open { leaks: true };
             }
             // Few old blocks are left. If there are none, all are replaced.
@@ -137,21 +137,24 @@ impl Population {
         Trend::Open { leaks: !fell && late.is_positive() && last.mean >= PERSISTENCE * third.mean }
     }
 
-    /// Returns true if the number of blocks never falls after the first quarter of the rounds, and grows at the same rate in
-    /// three parts of them: a full cache stays as it is, so it is something beside the cache that grows.
-    fn grows_evenly(&self) -> bool {
+    /// `Some` if the number of blocks never falls after the first quarter of the rounds, and grows to the end: a full cache stays
+    /// as it is, so it is something beside the cache that grows, and its blocks of earlier rounds are left. (A queue that is
+    /// emptied once in each round, each time a little earlier, grows as evenly, but none of its old blocks is left.) True if
+    /// it grows at the same rate in three parts of the rounds; otherwise the cache may have become full in one of them.
+    fn grows_beside_a_cache(&self) -> Option<bool> {
         let rounds = self.counts.len() - 1;
         let (quarter, half) = (rounds / 4, rounds / 2);
         let middle = half + (rounds - half) / 2;
-        let added = [(quarter, half), (half, middle), (middle, rounds)].map(|(from, to)| {
+        let never_falls = self.counts[quarter..].windows(2).all(|pair| pair[0] <= pair[1]);
+        let [early, third, last] = [(quarter, half), (half, middle), (middle, rounds)].map(|(from, to)| {
             let added = self.counts[to].saturating_sub(self.counts[from]);
             (added, added as f64 / (to - from).max(1) as f64)
         });
-        let (least, most) = added
-            .iter()
-            .fold((f64::MAX, 0.0), |(least, most): (f64, f64), (_, rate)| (least.min(*rate), most.max(*rate)));
-        let never_falls = self.counts[quarter..].windows(2).all(|pair| pair[0] <= pair[1]);
-        never_falls && added.iter().all(|(added, _)| *added >= FEWEST) && most <= EVEN * least
+        let rates = [early.1, third.1, last.1];
+        let (least, most) = (rates.into_iter().fold(f64::MAX, f64::min), rates.into_iter().fold(0.0, f64::max));
+        let are_left = [(quarter, half), (half, middle)].map(|(from, to)| Rate::of(self.left(from, to)).mean);
+        let is_kept = are_left.into_iter().all(|left| left >= SURVIVAL * last.1);
+        (never_falls && is_kept && third.0.min(last.0) >= FEWEST).then_some(most <= EVEN * least)
     }
 
     /// Returns true if some of the blocks after a round are not in use at the end.

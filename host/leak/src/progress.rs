@@ -29,7 +29,8 @@ struct Step {
 impl Progress {
     /// A bar on stderr, which must be a terminal.
     pub fn bar() -> Self {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta} {msg}");
+        // The longest message fits into 80 columns.
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {msg}");
         let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar, lines: None }
     }

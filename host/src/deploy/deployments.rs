@@ -12,6 +12,7 @@ use tokio::task::{JoinError, JoinHandle};
 use super::deployer::Deployer;
 use super::durability::keep_copies;
 use super::fleet::Fleet;
+use super::freed_memory::FreedMemory;
 use super::journal::Journal;
 use super::journal_writer::{JournalWriter, Ticket};
 use super::lost_copies::{LostCopies, Untried};
@@ -21,9 +22,6 @@ use super::serving::Serving;
 use crate::base::allocator;
 use crate::config::{Config, ConfigError};
 use crate::records::Records;
-
-/// In a batch of changes, after how many of them freed memory is returned to the operating system.
-const TRIM_EVERY: u32 = 16;
 
 /// The served state, with the deployer that changes it.
 pub struct Deployments {
@@ -39,8 +37,7 @@ pub struct Deployments {
     /// The folder of the journal and of the copies; `None` as above.
     journal: Option<Arc<Journal>>,
     lost_copies: Arc<LostCopies>,
-    /// The changes of the present batch; `None` outside of one.
-    batch: StdMutex<Option<u32>>,
+    freed: FreedMemory,
     /// Locked by the uploads of one plugin, so that they are deployed in the order in which they were received.
     uploads: StdMutex<BTreeMap<String, Weak<Mutex<()>>>>,
 }
@@ -66,8 +63,8 @@ impl Deployments {
         let (writer, journal, uploads) = (deployer.writer.clone(), deployer.journal.clone(), StdMutex::default());
         let lost_copies = Arc::clone(&deployer.lost_copies);
         let (deployer, builds) = (Mutex::new(deployer), Mutex::new(()));
-        let batch = StdMutex::default();
-        Ok(Self { serving, deployer, builds, writer, journal, lost_copies, batch, uploads })
+        let freed = FreedMemory::default();
+        Ok(Self { serving, deployer, builds, writer, journal, lost_copies, freed, uploads })
     }
 
     /// The state that was handed in last for the journal, for the end of the server.
@@ -158,8 +155,8 @@ impl Deployments {
         deployer.rehearsed = Rehearsed::default();
         deployer.builder.forget_ahead();
         drop(before);
-        if ((is_alone && deployer.finish_build()) || is_changed) && self.is_trim_due() {
-            allocator::trim();
+        if (is_alone && deployer.finish_build()) || is_changed {
+            self.freed.note();
         }
         (result, self.lost_copies.take_untried())
     }
@@ -178,16 +175,6 @@ impl Deployments {
                 next = Some(self.lost_copies.take_untried());
             });
         }
-    }
-
-    /// Notes a change that freed memory. Returns false if the memory is returned to the operating system later, because
-    /// each time takes as long as a small deployment.
-    fn is_trim_due(&self) -> bool {
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.as_mut().is_none_or(|changes| {
-            *changes += 1;
-            changes.is_multiple_of(TRIM_EVERY)
-        })
     }
 }
 
@@ -236,17 +223,7 @@ impl Build<'_> {
 
     /// Makes many changes in `work`.
     pub(super) fn batch<R>(&self, work: impl FnOnce() -> R) -> R {
-        /// Ends the batch when it is dropped, also after a panic.
-        struct End<'a>(&'a Deployments);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                *self.0.batch.lock().unwrap_or_else(PoisonError::into_inner) = None;
-                allocator::trim();
-            }
-        }
-        let _end = End(self.deployments);
-        *self.deployments.batch.lock().unwrap_or_else(PoisonError::into_inner) = Some(0);
-        work()
+        self.deployments.freed.batch(work)
     }
 
     /// Makes a change that neither pulls nor compiles.

@@ -16,6 +16,10 @@ use super::release::{FileError, Release};
 use super::serving::Serving;
 use super::staged_copy::StagedCopy;
 
+/// Why a version in whose deployment the host panicked does not serve.
+const PANICKED: &str =
+    "the host panicked while it deployed this version; the log says why; deploy it again to try once more";
+
 /// Why a file cannot be deployed now. It is tried again at the next scan.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotDeployed {
@@ -158,7 +162,9 @@ impl Deployer {
         self.remember_handled(serving, &found.name, what.clone(), &digest, found.fingerprint);
         // The file is marked before the deployment, so that a release that causes a panic is not tried repeatedly.
         self.folder.mark_handled(found);
+        let note = PanicNote::new(serving, found, &release);
         let result = self.deploy(serving, release, "folder").await;
+        drop(note);
         if result.as_ref().is_err_and(ChangeError::is_temporary) {
             // The file is marked as not handled, so that the next scan tries it again.
             let mut plugins = serving.catalog();
@@ -214,6 +220,30 @@ impl Deployer {
             self.reject(serving, "folder", RejectedVersion { identity, retry: false, ..rejected_file(found, reason) });
         }
         self.write_journal(serving);
+    }
+}
+
+/// Shows a version in whose deployment the host panics as rejected. Its file is not tried again, and nothing else would say
+/// why it does not serve.
+struct PanicNote<'a> {
+    serving: &'a Serving,
+    rejected: Option<RejectedVersion>,
+}
+
+impl<'a> PanicNote<'a> {
+    fn new(serving: &'a Serving, found: &ComponentFile, release: &Release) -> Self {
+        let (identity, reason) = (release.artifact.identity.clone(), PANICKED.to_owned());
+        let rejected = RejectedVersion { identity, retry: false, ..rejected_file(found, reason) };
+        Self { serving, rejected: Some(rejected) }
+    }
+}
+
+impl Drop for PanicNote<'_> {
+    fn drop(&mut self) {
+        if let Some(rejected) = self.rejected.take().filter(|_| std::thread::panicking()) {
+            let mut plugins = self.serving.catalog();
+            plugins.entry(rejected.identity.name.to_string()).or_default().reject(rejected);
+        }
     }
 }
 

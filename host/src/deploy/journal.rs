@@ -28,8 +28,9 @@ use crate::config::admin::TOKEN_FILE;
 
 mod copies;
 mod wanted;
+mod wanted_digests;
 
-use wanted::{Wanted, digests};
+use wanted_digests::{Wanted, digests};
 
 /// The folder of deployments, locked for this process.
 #[derive(Debug)]

@@ -15,6 +15,7 @@
 //!   `folder_lock`: only one process uses it. `staged_copy`: a copy that is written before a change; `durable_file`: files
 //!   that survive a crash.
 //!   [`upload`]: a release that came over HTTP.
+//! - `freed_memory`: when memory goes back to the operating system.
 //! - `rehearsal`, `rehearsed`: the slow parts of a change, done before it and without the lock.
 //! - [`deployer`]: admits a release; [`change_error`]: why it rejects one. [`rollback`]: rolls back and retires; `undo`: takes a deployment back. `previous`: the versions that served before.
 //!   [`canary`], [`canary_decision`], [`canary_progress`]: a new version on a share of the requests. `canary_verdict`,
@@ -64,6 +65,7 @@ pub mod fleet_report;
 mod folder_lock;
 pub mod folder_look;
 pub mod forget;
+mod freed_memory;
 mod hold_back;
 pub mod journal;
 pub mod journal_error;

@@ -1,13 +1,14 @@
 //! The types on rten in a guest. One model has an input and an output of each type, because a guest with a model takes long
-//! to compile. The plugin sees the types of `wasi:nn`.
+//! to compile. The plugin sees the types of `wasi:nn`. FP16 has no field of gRPC, and a request has a field for each input or
+//! none, so the tensors of gRPC are raw here; the host makes the same tensors of both.
 
+use plimsoll::serve::grpc::inference::ModelInferRequest;
 use plimsoll::serve::grpc::inference::model_infer_request::InferInputTensor;
-use plimsoll::serve::grpc::inference::{InferTensorContents, ModelInferRequest};
 use plimsoll_tests::onnx::Onnx;
 use plimsoll_tests::{Server, TempDir};
 use serde_json::{Value, json};
 
-use super::datatypes::{Row, TABLE, element, floats, returned, rows_on, twice};
+use super::datatypes::{Row, TABLE, element, returned, rows_on, twice};
 use super::models::pipelines;
 use crate::grpc_calls::client;
 use crate::oip_binary::{parts, post};
@@ -45,36 +46,6 @@ fn check_tail(json: &Value, mut tail: Vec<u8>, types: &[(&str, &str)]) {
     assert!(tail.is_empty());
 }
 
-fn request(contents: impl Fn(&str) -> Option<InferTensorContents>, types: &[(&str, &str)]) -> ModelInferRequest {
-    let input = |(name, _): &(&str, &str)| InferInputTensor {
-        name: format!("x{name}"),
-        datatype: (*name).into(),
-        shape: vec![1, 3],
-        contents: contents(name),
-        ..InferInputTensor::default()
-    };
-    ModelInferRequest {
-        model_name: "FP32.infer".into(),
-        inputs: types.iter().map(input).collect(),
-        ..ModelInferRequest::default()
-    }
-}
-
-/// The field of gRPC for a type.
-fn contents(name: &str) -> InferTensorContents {
-    let row = row(name);
-    let integers = || row.json.iter().flatten().map(|it| it.as_i64().expect("an integer"));
-    let empty = InferTensorContents::default;
-    match name {
-        "BOOL" => InferTensorContents { bool_contents: row.bytes.iter().map(|byte| *byte == 1).collect(), ..empty() },
-        "INT8" | "INT32" => InferTensorContents { int_contents: integers().map(|it| it as i32).collect(), ..empty() },
-        "INT64" => InferTensorContents { int64_contents: integers().collect(), ..empty() },
-        "UINT8" => InferTensorContents { uint_contents: integers().map(|it| it as u32).collect(), ..empty() },
-        "FP32" => InferTensorContents { fp32_contents: floats(&row.bytes), ..empty() },
-        other => panic!("{other}"),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_is_served_exactly_by_rten_in_wasm() {
     let types: Vec<_> = TABLE.into_iter().filter(|(_, on_rten)| !on_rten.is_empty()).collect();
@@ -107,37 +78,22 @@ async fn every_type_is_served_exactly_by_rten_in_wasm() {
     check_tail(&json, tail, &types);
     // gRPC, raw.
     let mut grpc = client(&server).await;
+    let input = |(name, _): &(&str, &str)| InferInputTensor {
+        name: format!("x{name}"),
+        datatype: (*name).into(),
+        shape: vec![1, 3],
+        ..InferInputTensor::default()
+    };
     let raw = ModelInferRequest {
+        model_name: "FP32.infer".into(),
+        inputs: types.iter().map(input).collect(),
         raw_input_contents: tails.iter().map(|tail| tail.clone().into()).collect(),
-        ..request(|_| None, &types)
+        ..ModelInferRequest::default()
     };
     let message = grpc.model_infer(raw).await.expect("an answer").into_inner();
     for (at, (name, wanted)) in types.iter().enumerate() {
         let found = (&*message.outputs[at].datatype, &message.raw_output_contents[at][..]);
         assert_eq!(found, (*wanted, &expected(name, wanted)[..]), "{name}");
-    }
-    server.stop().await;
-}
-
-/// FP16 has no field of gRPC, and a request has a field for each input or none.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_type_with_a_field_of_grpc_is_served_exactly_by_rten_in_wasm() {
-    let types: Vec<_> = TABLE.into_iter().filter(|(name, on_rten)| !on_rten.is_empty() && *name != "FP16").collect();
-    let folder = TempDir::new().expect("a folder");
-    let server = serve(&folder, &types).await;
-    let sent = request(|name| Some(contents(name)), &types);
-    let message = client(&server).await.model_infer(sent).await.expect("an answer").into_inner();
-    for (output, (name, wanted)) in message.outputs.iter().zip(&types) {
-        assert_eq!(output.datatype, *wanted, "{name}");
-        let typed = output.contents.as_ref().expect("typed, like the request");
-        let bytes: Vec<u8> = match *wanted {
-            "UINT8" => typed.uint_contents.iter().map(|number| *number as u8).collect(),
-            "INT8" => typed.int_contents.iter().map(|number| *number as i8 as u8).collect(),
-            "INT32" => typed.int_contents.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            "FP32" => typed.fp32_contents.iter().flat_map(|number| number.to_le_bytes()).collect(),
-            other => panic!("{other}"),
-        };
-        assert_eq!(bytes, expected(name, wanted), "{name}");
     }
     server.stop().await;
 }

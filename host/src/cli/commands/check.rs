@@ -75,7 +75,8 @@ impl Check {
                 out!("{line}");
             }
             for shadow in &pipeline.shadows {
-                let runs = if pipeline.steps.is_some() { format!("runs of {}", shadow.stage) } else { "requests".into() };
+                let runs =
+                    if pipeline.steps.is_some() { format!("runs of {}", shadow.stage) } else { "requests".into() };
                 out!("  shadow: chip {}, {} % of the {runs}", shadow.chip, shadow.share * 100.0);
             }
         }

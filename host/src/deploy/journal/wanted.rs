@@ -7,26 +7,12 @@ use std::path::Path;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::wanted_digests::{Wanted, digests};
 use super::{COMPONENTS, DRAFT, Journal, JournalError, WASM, has_extension, starts_with_digest};
 use crate::deploy::journal_state::JournalState;
 
 /// How long a change waits for the removal of an earlier copy of its component.
 const REMOVAL: Duration = Duration::from_millis(100);
-
-/// The copies of components that stay, by their digests.
-#[derive(Debug, Default)]
-pub(super) struct Wanted {
-    /// Those that the latest state names, which may not be written yet.
-    named: BTreeSet<String>,
-    /// Those that were kept after that state was made.
-    kept: BTreeSet<String>,
-    /// Those that are being written beside the changes, until a state names them.
-    protected: BTreeSet<String>,
-    /// Those that are being removed now.
-    removed: BTreeSet<String>,
-    /// True if there may be copies that are not wanted any more.
-    pub(super) has_unwanted: bool,
-}
 
 /// Copies that are being written beside the changes. They stay while this value lives.
 pub(in crate::deploy) struct Protected<'a> {
@@ -39,20 +25,6 @@ impl Drop for Protected<'_> {
         let mut wanted = self.journal.wanted();
         wanted.protected.retain(|digest| !self.digests.contains(digest));
         wanted.has_unwanted = true;
-    }
-}
-
-impl Wanted {
-    /// Those of an earlier process may be unwanted.
-    pub(super) fn new() -> Self {
-        Self { has_unwanted: true, ..Self::default() }
-    }
-
-    /// Sets what is wanted from now on.
-    fn set(&mut self, named: BTreeSet<String>, kept: BTreeSet<String>) {
-        let is_wanted = |digest: &&String| named.contains(*digest) || kept.contains(*digest);
-        self.has_unwanted |= !self.named.iter().chain(&self.kept).all(|digest| is_wanted(&digest));
-        (self.named, self.kept) = (named, kept);
     }
 }
 
@@ -126,13 +98,6 @@ impl Journal {
             io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer: an earlier copy is being removed");
         Err(JournalError::CopyNotWritten { folder: self.folder.clone(), error })
     }
-}
-
-/// The digests of the components that a state names and that have copies.
-pub(super) fn digests(state: &JournalState) -> BTreeSet<String> {
-    let plugins = state.plugins.values();
-    let entries = plugins.flat_map(|plugin| plugin.serving.iter().chain(&plugin.candidate).chain(&plugin.previous));
-    entries.filter(|entry| !entry.is_bundled()).map(|entry| entry.digest.clone()).collect()
 }
 
 #[cfg(test)]

@@ -116,8 +116,10 @@ struct StepBytes<'a>(&'a [StageReport]);
 impl fmt::Display for StepBytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "," };
-            write!(f, "{separator}{}={}", step.stage, step.usage.high_water)?;
+            f.write_str(if at == 0 { "" } else { "," })?;
+            f.write_str(step.stage.as_str())?;
+            f.write_str("=")?;
+            fmt::Display::fmt(&step.usage.high_water, f)?;
         }
         Ok(())
     }

@@ -136,9 +136,8 @@ impl Backend for OnnxRuntime {
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        let bound =
-            BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
-                .map_err(|error| failed(&error))?;
+        let bound = BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
+            .map_err(|error| failed(&error))?;
         let is_cpu = source.device == Device::Cpu;
         let kind = self.kind_of(&source.device);
         let properties = ModelProperties {

@@ -62,7 +62,10 @@ pub(super) enum LibraryError {
 impl LibraryError {
     fn of_load(error: LoadDynamicError) -> Self {
         match error {
-            LoadDynamicError::Dlopen { error, .. } => Self::NotLoaded(error.to_string()),
+            LoadDynamicError::Dlopen { error, .. } => {
+                let reason = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                Self::NotLoaded(reason)
+            }
             LoadDynamicError::MissingApi { .. } => Self::Another,
             LoadDynamicError::BadVersion { version_str, .. } => Self::Version(version_str),
             LoadDynamicError::InvalidVersionString => Self::NoInterface,
