@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use image_core::{Rejected, prepare};
+use image_core::{Rejected, prepare, prepare_scalar};
 
 use crate::image_fidelity::difference;
 use crate::oip_conformance::environment;
@@ -43,6 +43,10 @@ fn a_damaged_webp_has_the_pixels_of_libwebp_or_is_refused() {
                 let ours = bytes(elements);
                 let (mean, most) = difference(&ours, &expected);
                 row[0] += 1;
+                let scalar = prepare_scalar(&body, &settings(width, height)).map(|(elements, _)| bytes(elements));
+                if scalar.as_ref() != Ok(&ours) {
+                    wrong.push(format!("{name}, {what}: other pixels without vector instructions"));
+                }
                 if (context.width, context.height) != (width, height) || ours.len() != expected.len() || most > 0 {
                     wrong.push(format!("{name}, {what}: mean {mean:.3}, largest {most}"));
                 }

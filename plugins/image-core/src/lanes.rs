@@ -32,15 +32,29 @@ pub(crate) trait Lanes: Copy {
     fn load_i32(from: &[i32; 4]) -> Self;
     fn store_i16(self, to: &mut [i16; 8]);
     fn store_i32(self, to: &mut [i32; 4]);
+    fn store_u8(self, to: &mut [u8; 16]);
     /// Stores the bytes in reverse order.
     fn store_reversed(self, to: &mut [u8; 16]);
     fn min_u8(self, other: Self) -> Self;
     fn max_u8(self, other: Self) -> Self;
     /// Differences of bytes; negative ones are 0.
     fn sub_u8(self, other: Self) -> Self;
+    /// Sums of bytes; those above 255 are 255.
+    fn add_u8(self, other: Self) -> Self;
+    /// Sums and differences of signed bytes, saturating.
+    fn add_i8(self, other: Self) -> Self;
+    fn sub_i8(self, other: Self) -> Self;
+    /// 0xFF where the bytes are equal, otherwise 0.
+    fn equal_u8(self, other: Self) -> Self;
+    fn and(self, other: Self) -> Self;
+    fn xor(self, other: Self) -> Self;
     fn or(self, other: Self) -> Self;
     fn is_zero(self) -> bool;
 
+    #[inline(always)]
+    fn splat_u8(value: u8) -> Self {
+        Self::splat_i16(i16::from_le_bytes([value; 2]))
+    }
     fn splat_i16(value: i16) -> Self;
     fn splat_i32(value: i32) -> Self;
 
@@ -50,6 +64,8 @@ pub(crate) trait Lanes: Copy {
     fn min_i16(self, other: Self) -> Self;
     fn max_i16(self, other: Self) -> Self;
     fn shift_right_i16<const BITS: u32>(self) -> Self;
+    /// Shifts 16-bit lanes and fills them with zeros.
+    fn shift_right_u16<const BITS: u32>(self) -> Self;
     fn add_i32(self, other: Self) -> Self;
     fn sub_i32(self, other: Self) -> Self;
     /// Multiplies the 16-bit lanes and adds the products in pairs, giving 32-bit lanes.

@@ -50,15 +50,36 @@ pub(crate) struct Rows<'o, 'a, L> {
     rows: usize,
 }
 
+/// How the bytes of a row are ordered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// One pixel after the other.
+    Pixels,
+    /// One channel after the other.
+    Channels,
+}
+
 /// The number of rows that the resampler adds up at once.
 const STRIP: usize = 16;
 
 impl<'o, 'a, L: Lanes> Rows<'o, 'a, L> {
     /// For an image of this size as stored in the file. `colour` is [`Colour::Gray`] or [`Colour::Rgb`].
     pub(crate) fn new(output: &'o mut Output<'a>, width: u32, height: u32, colour: Colour) -> Self {
+        Self::with_order(output, width, height, colour, Order::Pixels)
+    }
+
+    /// Like [`Rows::new`], for bytes in this order.
+    pub(crate) fn with_order(
+        output: &'o mut Output<'a>,
+        width: u32,
+        height: u32,
+        colour: Colour,
+        order: Order,
+    ) -> Self {
         let channels = if colour == Colour::Gray { 1 } else { 3 };
         let (width, height) = (width as usize, height as usize);
-        let resampler = Resampler::new(channels, width, Side::of(width), Side::of(height), output.x, output.y);
+        let new = if order == Order::Pixels { Resampler::new } else { Resampler::planar };
+        let resampler = new(channels, width, Side::of(width), Side::of(height), output.x, output.y);
         let row_bytes = width * channels;
         Rows { output, resampler, colour, strip: vec![0; STRIP * row_bytes], row_bytes, rows: 0 }
     }

@@ -5,12 +5,12 @@
 //! applied, or that in XMP if EXIF has none; a broken block is ignored. Alpha is dropped: a transparent pixel gets the
 //! colour that is stored with it. Samples of more than 8 bits are rounded to 8.
 //!
-//! Memory use depends on the format. A baseline or extended sequential JPEG with all components in one scan, and a PNG
-//! or GIF that is not interlaced, are streamed: they need the body, the tensor and a few MiB. So is a TIFF, except for
-//! one strip of JPEG or of fax, or one row of tiles. All other images need memory for each pixel, and are refused if
+//! Memory use depends on the format. A baseline or extended sequential JPEG with all components in one scan, a PNG
+//! or GIF that is not interlaced, and a lossy WebP are streamed: they need the body, the tensor and a few MiB. So is a TIFF,
+//! except for one strip of JPEG or of fax, or one row of tiles. All other images need memory for each pixel, and are refused if
 //! the total is more than `max_decoded_bytes`. The bytes per pixel are: 2.1 to 8.5 (JPEG that is progressive, is
 //! arithmetic-coded or has several scans, because the coefficients are kept: 2.1 gray, 3.2 with chroma at a quarter,
-//! 6.4 with full chroma, 8.5 with four inks), 4.5 (lossy WebP; 10.5 with alpha), 4 to 7 (lossless WebP), 1 to 8
+//! 6.4 with full chroma, 8.5 with four inks), 4 to 7 (lossless WebP, and lossy WebP with compressed alpha), 1 to 8
 //! (interlaced PNG), 3 to 4 (BMP) and 1 (interlaced GIF).
 //!
 //! Configuration. If all chips of the pipeline run the same model, and a shipped plugin runs it, the model's own

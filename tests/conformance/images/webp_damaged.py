@@ -2,7 +2,8 @@
 
     python tests/conformance/images/webp_damaged.py OUT [--count N] [--seed S]
 
-`--count` is the number of files with random damage of each kind. Each of the listed structures is one more file.
+`--count` is the number of files with random damage of each kind. Each of the listed structures is one more file, and there
+are five times as many files with random settings and data as damaged files of a kind.
 
 OUT/index.tsv has one line per file: `file`, `what`, `width`, `height`. If Pillow refuses the file, both sides are 0;
 otherwise FILE.rgb has its pixels. `tests/it/image_damage_webp.rs` runs this program and compares the plugin with it.
@@ -18,6 +19,7 @@ import numpy
 from PIL import Image
 from webp import chunk, encode, three
 from webp_codes import files as codes
+from webp_random import files as random_files
 
 WIDTH, HEIGHT = 61, 47
 
@@ -175,6 +177,7 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     source = random.Random(arguments.seed)
     files = [(f"structure {name}", file) for name, file in structures()]
+    files.extend(("random settings", file) for file in random_files(5 * arguments.count, arguments.seed))
     for kind, whole in whole_files():
         files.append((f"{kind} whole", whole))
         files.extend((f"{kind} damaged", damaged(whole, source)) for _ in range(arguments.count))

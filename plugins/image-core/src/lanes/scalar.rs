@@ -81,6 +81,30 @@ impl Lanes for Scalar {
     fn sub_u8(self, other: Self) -> Self {
         Self(from_fn(|byte| self.0[byte].saturating_sub(other.0[byte])))
     }
+    fn store_u8(self, to: &mut [u8; 16]) {
+        *to = self.0;
+    }
+    fn add_u8(self, other: Self) -> Self {
+        Self(from_fn(|lane| self.0[lane].saturating_add(other.0[lane])))
+    }
+    fn add_i8(self, other: Self) -> Self {
+        Self(from_fn(|lane| (self.0[lane] as i8).saturating_add(other.0[lane] as i8) as u8))
+    }
+    fn sub_i8(self, other: Self) -> Self {
+        Self(from_fn(|lane| (self.0[lane] as i8).saturating_sub(other.0[lane] as i8) as u8))
+    }
+    fn equal_u8(self, other: Self) -> Self {
+        Self(from_fn(|lane| if self.0[lane] == other.0[lane] { 0xFF } else { 0 }))
+    }
+    fn and(self, other: Self) -> Self {
+        Self(from_fn(|lane| self.0[lane] & other.0[lane]))
+    }
+    fn xor(self, other: Self) -> Self {
+        Self(from_fn(|lane| self.0[lane] ^ other.0[lane]))
+    }
+    fn shift_right_u16<const BITS: u32>(self) -> Self {
+        Self::from_i16(self.i16().map(|lane| (lane as u16 >> BITS) as i16))
+    }
     fn or(self, other: Self) -> Self {
         Self(from_fn(|byte| self.0[byte] | other.0[byte]))
     }

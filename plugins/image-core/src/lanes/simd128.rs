@@ -53,6 +53,39 @@ impl Lanes for Simd128 {
         Self(u8x16_sub_sat(self.0, other.0))
     }
     #[inline(always)]
+    fn store_u8(self, to: &mut [u8; 16]) {
+        // SAFETY: the reference covers exactly the bytes that are accessed.
+        unsafe { v128_store(to.as_mut_ptr().cast(), self.0) }
+    }
+    #[inline(always)]
+    fn add_u8(self, other: Self) -> Self {
+        Self(u8x16_add_sat(self.0, other.0))
+    }
+    #[inline(always)]
+    fn add_i8(self, other: Self) -> Self {
+        Self(i8x16_add_sat(self.0, other.0))
+    }
+    #[inline(always)]
+    fn sub_i8(self, other: Self) -> Self {
+        Self(i8x16_sub_sat(self.0, other.0))
+    }
+    #[inline(always)]
+    fn equal_u8(self, other: Self) -> Self {
+        Self(i8x16_eq(self.0, other.0))
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Self(v128_and(self.0, other.0))
+    }
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Self(v128_xor(self.0, other.0))
+    }
+    #[inline(always)]
+    fn shift_right_u16<const BITS: u32>(self) -> Self {
+        Self(u16x8_shr(self.0, BITS))
+    }
+    #[inline(always)]
     fn or(self, other: Self) -> Self {
         Self(v128_or(self.0, other.0))
     }

@@ -59,6 +59,46 @@ impl Lanes for Sse2 {
         Self(unsafe { _mm_subs_epu8(self.0, other.0) })
     }
     #[inline(always)]
+    fn store_u8(self, to: &mut [u8; 16]) {
+        // SAFETY: the reference covers exactly the bytes that are accessed, and x86-64 has SSE2.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), self.0) }
+    }
+    #[inline(always)]
+    fn add_u8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_adds_epu8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn add_i8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_adds_epi8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn sub_i8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_subs_epi8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn equal_u8(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_cmpeq_epi8(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_and_si128(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_xor_si128(self.0, other.0) })
+    }
+    #[inline(always)]
+    fn shift_right_u16<const BITS: u32>(self) -> Self {
+        // SAFETY: x86-64 has SSE2.
+        Self(unsafe { _mm_srl_epi16(self.0, _mm_cvtsi32_si128(BITS as i32)) })
+    }
+    #[inline(always)]
     fn or(self, other: Self) -> Self {
         // SAFETY: x86-64 has SSE2.
         Self(unsafe { _mm_or_si128(self.0, other.0) })

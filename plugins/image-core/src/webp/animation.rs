@@ -1,26 +1,23 @@
-//! The first frame of an animated WebP as a separate WebP image (WebP Container Specification, "Animation").
+//! The first frame of an animated WebP (WebP Container Specification, "Animation").
 
-use super::container;
+use super::container::{self, Stored};
 use crate::limits::Rejected;
 
 /// The first frame, and its place in the animation.
-pub(super) struct Frame {
+pub(super) struct Frame<'a> {
     pub(super) left: u32,
     pub(super) top: u32,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// A WebP image of this frame only.
-    pub(super) image: Vec<u8>,
+    pub(super) image: Stored<'a>,
 }
 
 /// Returns the first frame of an animation of this size. The headers of all frames are checked, as libwebp does.
 ///
 /// # Errors
 /// [`Rejected::Broken`] if the body has no frame, or a frame is incomplete or not inside of the animation.
-pub(super) fn first_frame(body: &[u8], size: (u32, u32)) -> Result<Frame, Rejected> {
+pub(super) fn first_frame(body: &[u8], size: (u32, u32)) -> Result<Frame<'_>, Rejected> {
     let mut first = None;
     for (number, data) in (1..).zip(container::all(body, b"ANMF")) {
-        let frame = read(data, size, first.is_none());
+        let frame = read(data, size);
         first = first.or(Some(frame.map_err(|error| in_frame(number, error))?));
     }
     first.ok_or_else(|| Rejected::broken("WebP", "it is an animation without a frame"))
@@ -33,8 +30,8 @@ fn in_frame(number: u32, error: Rejected) -> Rejected {
     }
 }
 
-/// Reads a frame. Its image is only copied if it is `wanted`.
-fn read(data: &[u8], size: (u32, u32), wanted: bool) -> Result<Frame, Rejected> {
+/// Reads a frame.
+fn read(data: &[u8], size: (u32, u32)) -> Result<Frame<'_>, Rejected> {
     let (head, data) = data.split_first_chunk::<16>().ok_or_else(container::truncated)?;
     let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], 0]);
     // Offsets are stored in units of two pixels.
@@ -47,29 +44,5 @@ fn read(data: &[u8], size: (u32, u32), wanted: bool) -> Result<Frame, Rejected> 
     if stored.size()? != (width, height) || left + width > size.0 || top + height > size.1 {
         return Err(Rejected::broken("WebP", "it has a wrong size"));
     }
-    if !wanted {
-        return Ok(Frame { left, top, width, height, image: Vec::new() });
-    }
-
-    let mut image = b"RIFF\0\0\0\0WEBP".to_vec();
-    if let Some(alpha) = stored.alpha {
-        // The flag of alpha, three reserved bytes, then the size minus 1.
-        let mut extended = vec![0x10, 0, 0, 0];
-        extended.extend_from_slice(&head[6..12]);
-        append(&mut image, b"VP8X", &extended);
-        append(&mut image, b"ALPH", alpha);
-    }
-    append(&mut image, if stored.lossy { b"VP8 " } else { b"VP8L" }, stored.data);
-    let length = u32::try_from(image.len() - 8).unwrap_or(u32::MAX);
-    image[4..8].copy_from_slice(&length.to_le_bytes());
-    Ok(Frame { left, top, width, height, image })
-}
-
-fn append(image: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
-    image.extend_from_slice(name);
-    image.extend_from_slice(&u32::try_from(data.len()).unwrap_or(u32::MAX).to_le_bytes());
-    image.extend_from_slice(data);
-    if data.len() % 2 == 1 {
-        image.push(0);
-    }
+    Ok(Frame { left, top, image: stored })
 }

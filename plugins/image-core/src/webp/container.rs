@@ -3,9 +3,17 @@
 
 use image::metadata::Orientation;
 
-use super::file::{ALL_FEATURES, ANIMATED, FEATURES, HAS_EXIF, HAS_XMP};
 use crate::exif::{orientation, without_prefix};
 use crate::limits::Rejected;
+
+/// Offset of the feature flags in a file: after "RIFF", its length, "WEBP", "VP8X" and the length of that chunk.
+const FEATURES: usize = 20;
+/// The features that declare metadata.
+const HAS_EXIF: u8 = 8;
+const HAS_XMP: u8 = 4;
+const ANIMATED: u8 = 2;
+/// All features: these, alpha and a colour profile.
+const ALL_FEATURES: u8 = 0x3E;
 
 /// The part of the body that belongs to the file.
 ///
@@ -31,9 +39,11 @@ fn check_chunks(bytes: &[u8]) -> Result<(), Rejected> {
     }
     let animated = extended && head[0] & ANIMATED != 0;
     let mut begun = false;
-    for (name, _) in chunks.by_ref() {
+    for (name, data) in chunks.by_ref() {
         let fits = match name {
             b"VP8X" => false,
+            // A background colour and the number of repetitions.
+            b"ANIM" => data.len() >= 6,
             b"ANMF" => begun,
             name if is_part(name) => !animated && !begun,
             _ => true,
@@ -44,6 +54,23 @@ fn check_chunks(bytes: &[u8]) -> Result<(), Rejected> {
         }
     }
     if chunks.0.is_empty() { Ok(()) } else { Err(truncated()) }
+}
+
+/// The size of a file, and whether it is an animation.
+///
+/// # Errors
+/// If it does not begin with an image or with the features of one.
+pub(super) fn canvas(file: &[u8]) -> Result<((u32, u32), bool), Rejected> {
+    let (name, head) = Chunks(file.get(12..).ok_or_else(truncated)?).next().ok_or_else(truncated)?;
+    match (name, head) {
+        // The features, three reserved bytes, and the two sides minus 1.
+        (b"VP8X", [features, _, _, _, size @ ..]) if size.len() == 6 => {
+            let side = |at: usize| u32::from_le_bytes([size[at], size[at + 1], size[at + 2], 0]) + 1;
+            Ok(((side(0), side(3)), features & ANIMATED != 0))
+        }
+        (b"VP8 " | b"VP8L", _) => Ok((stored(file)?.size()?, false)),
+        _ => Err(Rejected::broken("WebP", format!("it begins with {}", text(name)))),
+    }
 }
 
 /// The orientation in the metadata. As in libwebp, only metadata that the features declare count.

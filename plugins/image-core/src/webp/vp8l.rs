@@ -62,15 +62,19 @@ pub(super) fn decode(data: &[u8], size: (u32, u32), memory: &mut Memory) -> Resu
 }
 
 /// Checks the data of a chunk `ALPH` of an image of this size. The colours do not depend on them, but libwebp refuses an
-/// image whose alpha is damaged. Alpha that is not compressed is left to the decoder.
+/// image whose alpha is damaged.
 ///
 /// # Errors
 /// Those of [`decode`].
 pub(super) fn check_alpha(data: &[u8], size: (u32, u32), memory: &mut Memory) -> Result<(), Rejected> {
-    match data {
-        // The lowest two bits are the compression.
-        [head, data @ ..] if head & 3 == 1 => read(data, size.0 as usize, size.1 as usize, memory).map(drop),
-        _ => Ok(()),
+    let (head, data) = data.split_first().ok_or_else(truncated)?;
+    let (width, height) = (size.0 as usize, size.1 as usize);
+    // Compression, filter, preprocessing and reserved bits, beginning with the lowest two.
+    match (head & 3, head >> 4 & 3) {
+        (0, 0 | 1) if data.len() < width * height => Err(truncated()),
+        (0, 0 | 1) => Ok(()),
+        (1, 0 | 1) => read(data, width, height, memory).map(drop),
+        _ => Err(broken("its alpha is stored in an unknown way")),
     }
 }
 

@@ -56,6 +56,22 @@ impl<'a> Bits<'a> {
         bit
     }
 
+    /// Reads the sign of a number, which must not be the first bit. Faster than [`Bits::flag`]: the range is 255 only before
+    /// the first bit, and half of any other range is shifted by one bit.
+    #[inline(always)]
+    pub(super) fn with_sign(&mut self, number: i32) -> i32 {
+        if self.bits < 0 {
+            *self = self.loaded();
+        }
+        let split = self.range >> 1;
+        let bit = (self.value >> self.bits) as u32 > split;
+        self.value -= (u64::from(split + 1) << self.bits) & u64::from(bit).wrapping_neg();
+        self.bits -= 1;
+        self.range = (self.range - u32::from(bit)) | 1;
+        let mask = -i32::from(bit);
+        (number ^ mask) - mask
+    }
+
     /// Reads a bit of which 0 and 1 are equally probable.
     pub(super) fn flag(&mut self) -> bool {
         self.bit(128)

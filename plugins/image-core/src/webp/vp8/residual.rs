@@ -59,8 +59,7 @@ fn read_from(
             p = &probabilities[BANDS[at]][0];
         }
         let value = if bits.bit(p[2]) { large(bits, p) } else { 1 };
-        let value_and_sign = if bits.flag() { -value } else { value };
-        take(at, value_and_sign);
+        take(at, bits.with_sign(value));
         at += 1;
         p = &probabilities[BANDS[at]][if value == 1 { 1 } else { 2 }];
     }
@@ -82,18 +81,34 @@ fn large(bits: &mut Bits<'_>, p: &[u8; 11]) -> i32 {
     3 + (8 << kind) + LARGE[kind].iter().fold(0, |value, zero| 2 * value + bit(bits, *zero))
 }
 
-/// Reads a block whose first coefficient is `mean` if it was already read. Returns true if it has coefficients.
-pub(super) fn check(
+/// The coefficients of a block.
+pub(super) struct Coefficients {
+    pub(super) numbers: [i32; 16],
+    /// True if they are more than the first one.
+    pub(super) many: bool,
+    /// True if the block counts as not empty for the next blocks.
+    pub(super) any: bool,
+}
+
+/// Reads a block whose first coefficient is `mean` if it was already read.
+#[inline(always)]
+pub(super) fn block(
     bits: &mut Bits<'_>,
     probabilities: &[[[u8; 11]; 3]; 8],
     context: usize,
     factors: Factors,
     mean: Option<i32>,
-) -> Result<bool, TooLarge> {
-    let mut sum = mean.unwrap_or_default().abs();
+) -> Result<Coefficients, TooLarge> {
+    let mut numbers = [0; 16];
+    numbers[0] = mean.unwrap_or_default();
+    let mut sum = numbers[0].abs();
     let first = usize::from(mean.is_some());
-    let end = read(bits, probabilities, context, first, |at, value| sum += value.abs() * factors[usize::from(at > 0)]);
-    if sum > MOST { Err(TooLarge) } else { Ok(end > 0) }
+    let end = read(bits, probabilities, context, first, |at, value| {
+        let number = value * factors[usize::from(at > 0)];
+        numbers[ZIGZAG[at]] = number;
+        sum += number.abs();
+    });
+    if sum > MOST { Err(TooLarge) } else { Ok(Coefficients { numbers, many: end > 1, any: end > 0 }) }
 }
 
 /// Reads the block of the first coefficients of 16 blocks. Returns them, and true if it has coefficients.
