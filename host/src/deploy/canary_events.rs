@@ -20,7 +20,8 @@ pub(super) enum Errors {
     NotMore,
     /// More, perhaps by chance.
     PerhapsMore,
-    /// None of its requests was answered without an error, and some of the old version's were.
+    /// More, perhaps by chance, but not by what callers send: errors of the server; or none of its requests was answered
+    /// without an error, and some of the old version's were. Contains the figures.
     Only(String),
     /// Clearly more; contains the figures.
     More(String),
@@ -76,7 +77,9 @@ pub(super) fn compare_errors(new: &CanaryFigures, old: &CanaryFigures, rules: &C
     if rules.by == CanaryBy::Caller {
         let has_answered = |it: &CanaryFigures| it.failures.saturating_add(it.errors) < it.requests;
         let is_only = new.requests > 0 && new.errors > 0 && !has_answered(new) && has_answered(old);
+        let by_the_server = compare_kinds(new, old, rules, &KINDS[..1]);
         return match is_only {
+            _ if by_the_server != Errors::NotMore => by_the_server,
             true => Errors::Only(described(
                 "requests were answered with an error",
                 &Events::errors(new),
@@ -85,11 +88,21 @@ pub(super) fn compare_errors(new: &CanaryFigures, old: &CanaryFigures, rules: &C
             false => Errors::NotMore,
         };
     }
+    compare_kinds(new, old, rules, &KINDS)
+}
+
+/// A kind of error answer, and how often there was one.
+type Kind = (&'static str, fn(&CanaryFigures) -> Events);
+
+/// The kinds of error answers. What callers send hardly changes the first.
+const KINDS: [Kind; 2] = [
+    ("requests were answered with an error of the server", Events::internal_errors),
+    ("requests were answered with an error", Events::errors),
+];
+
+fn compare_kinds(new: &CanaryFigures, old: &CanaryFigures, rules: &CanaryRules, kinds: &[Kind]) -> Errors {
     let mut found = Errors::NotMore;
-    for (what, of) in [
-        ("requests were answered with an error of the server", Events::internal_errors as fn(&CanaryFigures) -> Events),
-        ("requests were answered with an error", Events::errors),
-    ] {
+    for (at, (what, of)) in kinds.iter().enumerate() {
         let (new, old) = (of(new), of(old));
         if !is_more_frequent(&new, &old, rules) {
             continue;
@@ -97,7 +110,12 @@ pub(super) fn compare_errors(new: &CanaryFigures, old: &CanaryFigures, rules: &C
         if evidence(new.events, old.events, share_of(&new, &old, rules)) >= ENOUGH {
             return Errors::More(described(what, &new, &old));
         }
-        found = Errors::PerhapsMore;
+        found = match at {
+            // They are hardly the callers' own, so they must not go unseen at the end.
+            0 => Errors::Only(described(what, &new, &old)),
+            _ if found == Errors::NotMore => Errors::PerhapsMore,
+            _ => found,
+        };
     }
     found
 }

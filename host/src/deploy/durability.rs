@@ -36,8 +36,9 @@ impl Durability {
     /// If a restart does not remember the change, or this is not known yet.
     pub async fn confirmed(self) -> Result<(), NotRemembered> {
         let Some(writer) = self.writer else { return Ok(()) };
-        writer.latest().confirmed().await.map_err(NotRemembered)?;
+        // Asked first: a copy may be written while this waits for a state that does not name it.
         let lost = self.versions.iter().find_map(|version| self.lost.reason(version));
+        writer.latest().confirmed().await.map_err(NotRemembered)?;
         lost.map_or(Ok(()), |reason| Err(NotRemembered(reason)))
     }
 }
@@ -198,6 +199,7 @@ pub(super) fn keep_copies(
         }
     }
     lost_copies.set_tried(failed);
-    drop(untried);
+    untried.begin_handing_in();
     hand_in();
+    drop(untried);
 }

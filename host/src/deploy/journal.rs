@@ -213,6 +213,17 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes the file anew if it has changes, at the end of the process: an earlier version of this program reads only a
+    /// state. If that fails, the file stays as it is.
+    pub(super) fn write_without_changes(&self) {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = file.as_mut().filter(|open| open.has_changes())
+            && let Ok(new) = JournalFile::create(&self.folder.join(JOURNAL), open.state())
+        {
+            *open = new;
+        }
+    }
+
     fn not_written(&self, error: io::Error) -> JournalError {
         JournalError::StateNotWritten { folder: self.folder.clone(), error }
     }

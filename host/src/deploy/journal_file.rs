@@ -28,6 +28,8 @@ pub(super) struct JournalFile {
     digest: String,
     /// The state after the last line.
     state: JournalState,
+    /// True if there are changes after the first line.
+    has_changes: bool,
     /// False after an error that leaves open what is on disk.
     is_usable: bool,
 }
@@ -50,7 +52,7 @@ impl JournalFile {
         sync_folder(path)?;
         let id = id_of(&file.metadata()?);
         let bound = (length + length.max(MIN_CHANGES)).min(MAX_JOURNAL);
-        Ok(Self { file, id, length, bound, digest, state: state.clone(), is_usable: true })
+        Ok(Self { file, id, length, bound, digest, state: state.clone(), has_changes: false, is_usable: true })
     }
 
     /// Appends the change to a state, if there is one, and waits until it is on disk. Returns false if the file must be
@@ -79,6 +81,7 @@ impl JournalFile {
             return Err(error);
         }
         self.length += line.len() as u64;
+        self.has_changes = true;
         self.digest = digest;
         self.state.clone_from(state);
         // Another file may have taken its place meanwhile.
@@ -88,6 +91,16 @@ impl JournalFile {
     /// Returns true if this file is at the path, and has no more and no less than what was written to it.
     fn is_at(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|it| id_of(&it) == self.id && it.len() == self.length)
+    }
+
+    /// Returns true if the file has changes after its state.
+    pub(super) fn has_changes(&self) -> bool {
+        self.has_changes && self.is_usable
+    }
+
+    /// The state after the last change.
+    pub(super) fn state(&self) -> &JournalState {
+        &self.state
     }
 
     /// Returns true if the changes have so many bytes that the file should be written anew.

@@ -5,7 +5,8 @@
 //! before, a space and the JSON. So a line that was changed, removed or moved is found.
 //!
 //! A process that is killed while it appends a line leaves a part of it, without the end of the line. No change of such a
-//! line was confirmed, so it is dropped. Everything else that does not have its digest is damage.
+//! line was confirmed, so it is dropped. So is a last line with a hole of zeros, of which a machine that stopped has written
+//! only some pages. Everything else that does not have its digest is damage.
 
 use std::collections::BTreeMap;
 
@@ -75,6 +76,8 @@ impl JournalLog {
                 }
                 // Of a complete line only its end may be damaged.
                 None if end.is_none() && verified(&line[..line.len() - 1], &before).is_none() => dropped = line.len(),
+                // The last pages of a line can reach the disk before the others.
+                None if after.is_empty() && has_hole(line) => dropped = line.len() + usize::from(end.is_some()),
                 None => return Err(InvalidState::DamagedLine { number }),
             }
             rest = after;
@@ -118,6 +121,13 @@ pub fn change_line(
     let json = serde_json::to_vec(&NewChange { plugins, folders })?;
     let digest = line_digest(before, &json);
     Ok(Some(([digest.as_bytes(), b" ", &json, b"\n"].concat(), digest)))
+}
+
+/// Returns true if a line has a hole: zeros, which JSON never has, instead of bytes that were not written when the machine
+/// stopped. No damage of single bits looks like this.
+fn has_hole(line: &[u8]) -> bool {
+    const SMALLEST: usize = 512;
+    line.split(|byte| *byte != 0).any(|zeros| zeros.len() >= SMALLEST)
 }
 
 /// The JSON of a line that has its digest.
@@ -227,6 +237,11 @@ mod tests {
         let zeros = [lines[0], lines[1], &[0; 100]].concat();
         let read = JournalLog::parse(&zeros).expect("a journal");
         assert_eq!((read.state, read.dropped), (states()[1].clone(), 100));
+        // Others write the page with the end of the line before the one in front of it.
+        let hole = |after: &[u8]| [lines[0], lines[1], &lines[2][..70], &[0; 600], b"\"}}\n", after].concat();
+        let read = JournalLog::parse(&hole(b"")).expect("a journal");
+        assert_eq!((read.state, read.dropped), (states()[1].clone(), 70 + 600 + 4));
+        assert!(matches!(JournalLog::parse(&hole(lines[3])), Err(InvalidState::DamagedLine { number: 3 })));
     }
 
     #[test]

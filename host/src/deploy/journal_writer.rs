@@ -125,10 +125,18 @@ impl JournalWriter {
 }
 
 impl Drop for JournalWriter {
-    /// The states that were handed in are written before the data folder is free for another process.
+    /// The states that were handed in are written before the data folder is free for another process. Then the journal is
+    /// written anew, without changes, which earlier versions of this program do not read.
     fn drop(&mut self) {
         let queue = self.shared.queue();
-        let _ = self.shared.idle.wait_timeout_while(queue, CONFIRMATION, |queue| queue.is_writing);
+        let waited = self.shared.idle.wait_timeout_while(queue, CONFIRMATION, |queue| queue.is_writing);
+        let is_over = waited.is_ok_and(|(queue, waited)| {
+            drop(queue);
+            !waited.timed_out()
+        });
+        if is_over {
+            self.shared.journal.write_without_changes();
+        }
     }
 }
 

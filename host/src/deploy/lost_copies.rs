@@ -14,6 +14,9 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// Why there is no copy before that was tried.
 const NOT_YET: &str = "the copy of its component is not written yet";
 
+/// Why there is perhaps no copy after a panic.
+const PANICKED: &str = "the host panicked while it wrote the copy of its component; the log has the reason";
+
 /// A version: the digest of its component, and its plugin.
 pub(super) type Version = (String, String);
 
@@ -31,6 +34,8 @@ struct State {
     untried: BTreeSet<Version>,
     /// Those that are being written now.
     writing: BTreeSet<Version>,
+    /// Those that were written, and no state that was handed in names them yet.
+    handing_in: BTreeSet<Version>,
     /// Copies that were written before their changes.
     staged: Vec<StagedCopy>,
     tried: Option<Instant>,
@@ -45,9 +50,16 @@ pub(super) struct Untried {
 }
 
 impl Drop for Untried {
-    /// What was not written is tried again after a later change.
+    /// What was not written is tried again after a later change; after a panic, at the next look at the plugin folder.
     fn drop(&mut self) {
-        self.lost_copies.lock().writing.retain(|version| !self.versions.contains(version));
+        let mut state = self.lost_copies.lock();
+        state.writing.retain(|version| !self.versions.contains(version));
+        state.handing_in.retain(|version| !self.versions.contains(version));
+        if std::thread::panicking() {
+            for version in &self.versions {
+                state.lost.entry(version.clone()).or_insert_with(|| PANICKED.to_owned());
+            }
+        }
     }
 }
 
@@ -55,6 +67,13 @@ impl Untried {
     /// The digests of the components whose copies are to be written.
     pub(super) fn digests(&self) -> BTreeSet<String> {
         self.versions.iter().map(|(digest, _)| digest.clone()).collect()
+    }
+
+    /// The copies are written, and the state that names them is handed in next.
+    pub(super) fn begin_handing_in(&self) {
+        let mut state = self.lost_copies.lock();
+        state.writing.retain(|version| !self.versions.contains(version));
+        state.handing_in.extend(self.versions.iter().cloned());
     }
 
     /// Returns true if the copy of a version is to be written.
@@ -73,7 +92,7 @@ impl LostCopies {
     /// Why there is no copy of a version; `None` if there is one.
     pub(super) fn reason(&self, version: &Version) -> Option<String> {
         let state = self.lock();
-        let is_missing = state.untried.contains(version) || state.writing.contains(version);
+        let is_missing = [&state.untried, &state.writing, &state.handing_in].iter().any(|set| set.contains(version));
         state.lost.get(version).cloned().or(is_missing.then(|| NOT_YET.to_owned()))
     }
 
@@ -109,7 +128,7 @@ impl LostCopies {
         untried.retain(|version| unkept.contains(version));
         let is_new = |version: &&Version| !lost.contains_key(*version) && !writing.contains(*version);
         untried.extend(unkept.iter().filter(is_new).cloned());
-        if untried.is_empty() {
+        if untried.is_empty() && lost.is_empty() {
             *tried = Some(Instant::now());
         }
         !untried.is_empty()

@@ -104,6 +104,8 @@ impl PluginFolder {
     /// because files that are written together are deployed together. They wait for a limited time: a file that keeps
     /// changing for longer counts as unreadable until it is at rest.
     pub fn scan(&mut self, config: &Config, known: &BTreeSet<PathBuf>) -> Scan {
+        // A change that panicked may have left them.
+        self.end_reads();
         let mut scan = Scan { look: self.look(config, known), ..Scan::default() };
         for found in scan.look.files.clone() {
             if self.handled.get(&found.path) == Some(&found.fingerprint) {

@@ -86,6 +86,7 @@ pub(super) fn rows_on(backend: &str, datatype: &str) -> [Row; 2] {
         ("rten" | "openvino", "INT64") => {
             [numbers!(i64, i32::MIN.into(), i32::MAX.into(), -1), numbers!(i64, 1, -2, 16_777_217)]
         }
+        ("openvino", "UINT32") => [numbers!(u32, 0, 0x7fff_ffff, 16_777_217), numbers!(u32, 1, 5, 2)],
         _ => rows(datatype),
     }
 }

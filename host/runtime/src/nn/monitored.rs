@@ -9,13 +9,15 @@ mod slots;
 mod workers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
 use self::slots::Slots;
-use self::workers::Workers;
+use self::workers::{Handover, Workers};
 use super::cancellation::Cancellation;
 use super::error::{Misfit, RunError};
 use super::health::Health;
@@ -23,6 +25,9 @@ use super::host_buffers::HostBuffer;
 use super::memory::ArenaSizes;
 use super::model::{Model, ModelProperties};
 use crate::tensor::{Tensor, Tensors};
+
+/// How long figures of allocators are waited for.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// A model with the health of its device.
 pub(super) struct MonitoredModel(Arc<Monitored>);
@@ -39,6 +44,8 @@ struct Monitored {
     workers: Arc<Workers>,
     /// The last figures of the library's allocators.
     arenas: Mutex<ArenaSizes>,
+    /// True while a thread asks for these figures.
+    is_asked: AtomicBool,
 }
 
 impl MonitoredModel {
@@ -47,7 +54,8 @@ impl MonitoredModel {
     pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
         let slots = Slots::new(model.properties().concurrent_runs.max(1));
         let (runtime, workers, arenas) = (Handle::try_current().ok(), Arc::default(), Mutex::default());
-        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers, arenas }))
+        let is_asked = AtomicBool::new(false);
+        Self(Arc::new(Monitored { name, model, health, trial, runtime, slots, workers, arenas, is_asked }))
     }
 }
 
@@ -156,13 +164,31 @@ impl Model for MonitoredModel {
         result
     }
 
-    /// While a run hangs, the last figures: the run may hold the lock of an allocator, and the question would wait for it.
+    /// A run that hangs may hold the lock of an allocator, and the question would wait for it. So on a device that may hang a
+    /// thread of its own asks, and the last figures are given while it has no answer.
     fn arenas(&self) -> ArenaSizes {
-        let mut known = self.0.arenas.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.0.health.has_hung() {
-            *known = self.0.model.arenas();
+        let this = &self.0;
+        if this.health.hang_after().is_none() {
+            return this.model.arenas();
         }
-        *known
+        if !this.health.has_hung() && !this.is_asked.swap(true, AcqRel) {
+            let answer = Arc::new(Handover::default());
+            let job = {
+                let (this, answer) = (Arc::clone(this), Arc::clone(&answer));
+                move || {
+                    if let Ok(sizes) = catch_unwind(AssertUnwindSafe(|| this.model.arenas())) {
+                        *this.arenas.lock().unwrap_or_else(PoisonError::into_inner) = sizes;
+                    }
+                    this.is_asked.store(false, Release);
+                    answer.give(());
+                }
+            };
+            match this.workers.start(Box::new(job)) {
+                None => drop(answer.wait(ANSWER, || ())),
+                Some(_) => this.is_asked.store(false, Release),
+            }
+        }
+        *this.arenas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn warm(&self, inputs: &[Tensor]) -> Result<(), RunError> {

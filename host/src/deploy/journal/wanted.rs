@@ -23,7 +23,10 @@ pub(in crate::deploy) struct Protected<'a> {
 impl Drop for Protected<'_> {
     fn drop(&mut self) {
         let mut wanted = self.journal.wanted();
-        wanted.protected.retain(|digest| !self.digests.contains(digest));
+        wanted.protected.retain(|digest, changes| {
+            *changes -= usize::from(self.digests.contains(digest));
+            *changes > 0
+        });
         wanted.has_unwanted = true;
     }
 }
@@ -31,7 +34,11 @@ impl Drop for Protected<'_> {
 impl Journal {
     /// Lets the copies with these digests stay, although no state names them yet.
     pub(in crate::deploy) fn protect(&self, digests: BTreeSet<String>) -> Protected<'_> {
-        self.wanted().protected.extend(digests.iter().cloned());
+        let mut wanted = self.wanted();
+        for digest in &digests {
+            *wanted.protected.entry(digest.clone()).or_default() += 1;
+        }
+        drop(wanted);
         Protected { journal: self, digests }
     }
 
@@ -58,7 +65,7 @@ impl Journal {
             let (path, name) = (file.path(), file.file_name());
             let digest = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
             let mut wanted = self.wanted();
-            let is_written = wanted.kept.contains(&*digest) || wanted.protected.contains(&*digest);
+            let is_written = wanted.kept.contains(&*digest) || wanted.protected.contains_key(&*digest);
             let is_wanted = is_written || wanted.named.contains(&*digest);
             // If only the written state names it, a later one will not.
             wanted.has_unwanted |= named.contains(&*digest) && !is_wanted;

@@ -1,6 +1,6 @@
 //! The digests of the copies of components that stay.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::deploy::journal_state::JournalState;
 
@@ -11,8 +11,8 @@ pub(super) struct Wanted {
     pub(super) named: BTreeSet<String>,
     /// Those that were kept after that state was made.
     pub(super) kept: BTreeSet<String>,
-    /// Those that are being written beside the changes, until a state names them.
-    pub(super) protected: BTreeSet<String>,
+    /// Those that are being written beside the changes, until a state names them, and by how many changes.
+    pub(super) protected: BTreeMap<String, usize>,
     /// Those that are being removed now.
     pub(super) removed: BTreeSet<String>,
     /// True if there may be copies that are not wanted any more.

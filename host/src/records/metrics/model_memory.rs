@@ -85,10 +85,14 @@ impl ModelMemory {
 
     /// The memory of the models that are loaded, by name and device.
     pub fn rows(&self) -> Vec<ModelMemoryRow> {
-        let mut state = self.state();
+        // A device may answer late, so it is not asked under the lock.
+        let models: Vec<_> = {
+            let mut state = self.state();
+            state.models.retain(|model| model.strong_count() > 0);
+            state.models.iter().filter_map(Weak::upgrade).collect()
+        };
         let mut rows: BTreeMap<Key, ModelMemoryRow> = BTreeMap::new();
-        state.models.retain(|model| model.strong_count() > 0);
-        for model in state.models.iter().filter_map(Weak::upgrade) {
+        for model in models {
             let Some(memory) = model.memory() else { continue };
             let key = [model.name(), model.backend(), model.target()].map(str::to_owned).into();
             let (name, backend, target) = &key;
@@ -112,6 +116,7 @@ impl ModelMemory {
                 row.source = memory.source.as_str();
             }
         }
+        let mut state = self.state();
         state.marks.retain(|key, _| rows.contains_key(key));
         for (key, row) in &mut rows {
             let mark = state.marks.entry(key.clone()).or_default();

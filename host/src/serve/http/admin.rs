@@ -122,7 +122,13 @@ pub(super) async fn put(
             &async |serving, deployer| deployer.rehearse_deploy(serving, &rehearsed).await,
             async |serving, deployer| {
                 let name = Arc::clone(&release.artifact.identity.name);
-                check_expected(serving, &name, expect.as_deref())?;
+                if let Err(conflict) = check_expected(serving, &name, expect.as_deref()) {
+                    // It was compiled for the rehearsal, and is not deployed.
+                    if let Some(plugin) = serving.catalog().get_mut(&*name) {
+                        plugin.compiling = None;
+                    }
+                    return Err(conflict);
+                }
                 let state = deployer.deploy(serving, release, by).await?;
                 Ok::<_, ChangeError>((state, deployer.durability(serving, &name)))
             },
@@ -135,7 +141,10 @@ pub(super) async fn put(
 
 /// Retires a plugin.
 #[utoipa::path(delete, path = "/v1/plugins/{name}", tag = "administration", security(("token" = [])),
-               params(("name" = String, Path, description = "The plugin")),
+               params(("name" = String, Path, description = "The plugin"),
+                      ("expect" = Option<String>, Query,
+                       description = "The first digits of the digest of the version that serves, or `none`: if another \
+                                      one serves, or there is a canary, nothing is changed")),
                responses((status = 200, description = "The plugin is retired", body = Object),
                          (status = "4XX", description = "The change is rejected", body = Problem,
                           content_type = "application/problem+json")))]
@@ -143,10 +152,12 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     Administrator { by }: Administrator,
     PluginName(name): PluginName,
-    _: NoParameters,
+    parameters: Parameters,
 ) -> Result<Response, ServeError> {
+    let [expect] = parameters.named(["expect"])?;
     let retired = name.clone();
     let retire = app.deployments.clone().change(async move |serving, deployer| {
+        check_expected(serving, &retired, expect.as_deref())?;
         deployer.retire(serving, &retired, by)?;
         Ok::<_, ChangeError>(deployer.durability(serving, &retired))
     });

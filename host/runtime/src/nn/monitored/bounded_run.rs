@@ -24,7 +24,8 @@ impl Monitored {
         let Some(bound) = self.health.hang_after().filter(|_| !is_low_priority()) else {
             let (_slot, since) = (slot, Instant::now());
             let result = self.model.run_unless_cancelled(inputs, cancellation);
-            if result.is_ok() {
+            // How long a run in the background takes says nothing about the others.
+            if result.is_ok() && !is_low_priority() {
                 self.health.record_time(since.elapsed());
             }
             return result;

@@ -91,7 +91,8 @@ async fn restore(member: &Member, change: &Change, is_failed: bool, may_follow: 
         match &before.serving {
             Some(digest) => roll_back(server, change, digest).await?,
             None => {
-                let retired = send_to(server, Method::DELETE, &format!("/v1/plugins/{plugin}"), Vec::new()).await;
+                let path = format!("/v1/plugins/{plugin}?expect={}", change.digest);
+                let retired = send_to(server, Method::DELETE, &path, Vec::new()).await;
                 retired.map(drop).map_err(|error| error.to_string())?;
             }
         }

@@ -40,7 +40,7 @@ impl Model for Loaded {
     fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
         match tensor.ty {
             TensorType::Bytes => check_strings(tensor),
-            TensorType::I64 if self.computes_in_32_bits => check_32_bits(tensor),
+            TensorType::I64 | TensorType::U32 if self.computes_in_32_bits => check_32_bits(tensor),
             _ => Ok(()),
         }
     }

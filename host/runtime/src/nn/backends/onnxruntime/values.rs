@@ -164,10 +164,19 @@ pub(super) fn check_strings(tensor: &Tensor) -> Result<(), Misfit> {
 
 /// OpenVINO cuts 64-bit integers off to 32 bits: -9223372036854775808 would be 0.
 pub(super) fn check_32_bits(tensor: &Tensor) -> Result<(), Misfit> {
-    let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
-    match numbers.find(|number| i32::try_from(*number).is_err()) {
+    let large = match tensor.ty {
+        TensorType::U32 => {
+            let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+            numbers.find(|number| i32::try_from(*number).is_err()).map(i64::from)
+        }
+        _ => {
+            let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
+            numbers.find(|number| i32::try_from(*number).is_err())
+        }
+    };
+    match large {
         None => Ok(()),
-        Some(number) => Err(Misfit::Number(format!("OpenVINO computes i64 as i32; {number} is too large"))),
+        Some(number) => Err(Misfit::Number(format!("OpenVINO computes {} as i32; {number} is too large", tensor.ty))),
     }
 }
 

@@ -53,8 +53,9 @@ impl SharedSession {
         //
         // `SynchronizeBoundInputs` waits until copies that were only queued have ended. A run waits at its end for everything
         // that it queued (the library's option `disable_synchronize_execution_providers` is not set), and
-        // `SynchronizeBoundOutputs` once more for the providers, so the outputs are written when they are read. If the run is terminated by its options, it returns an error, and the binding is
-        // released like after any other one.
+        // `SynchronizeBoundOutputs` once more for the providers, so the outputs are written when they are read. If the
+        // run is terminated by its options, it returns an error, and what it had queued is waited for in the same way before
+        // the binding and the buffers are released.
         //
         // Concurrent calls: `RunWithBinding` is `Run` with the values of the binding, so what the comment in
         // `shared_session.rs` says about the session, and `turn`, hold here too.
@@ -64,15 +65,24 @@ impl SharedSession {
             let binding = NonNull::new(binding).map(Binding);
             let binding = binding.ok_or_else(|| Error::new("the library made no binding"))?;
             let raw = binding.0.as_ptr();
-            for (name, input) in self.inputs.iter().zip(inputs) {
-                Error::result_from_status((api.BindInput)(raw, name.as_ptr(), input.ptr()))?;
-            }
-            for (name, place) in self.outputs.iter().zip(places) {
-                Error::result_from_status((api.BindOutputToDevice)(raw, name.as_ptr(), place.ptr()))?;
-            }
-            Error::result_from_status((api.SynchronizeBoundInputs)(raw))?;
-            Error::result_from_status((api.RunWithBinding)(self.session.ptr().cast_mut(), options.ptr(), raw))?;
-            Error::result_from_status((api.SynchronizeBoundOutputs)(raw))?;
+            let mut inputs = self.inputs.iter().zip(inputs);
+            let bound = inputs.try_for_each(|(name, input)| {
+                Error::result_from_status((api.BindInput)(raw, name.as_ptr(), input.ptr()))
+            });
+            let mut outputs = self.outputs.iter().zip(places);
+            let bound = bound.and_then(|()| {
+                outputs.try_for_each(|(name, place)| {
+                    Error::result_from_status((api.BindOutputToDevice)(raw, name.as_ptr(), place.ptr()))
+                })
+            });
+            // Both waits also after an error, or a run that was stopped: nothing may read or write what is released next.
+            let copied = Error::result_from_status((api.SynchronizeBoundInputs)(raw));
+            let ran = bound.and(copied).and_then(|()| {
+                Error::result_from_status((api.RunWithBinding)(self.session.ptr().cast_mut(), options.ptr(), raw))
+            });
+            let is_done = Error::result_from_status((api.SynchronizeBoundOutputs)(raw));
+            ran?;
+            is_done?;
             binding
         };
         drop(turn);
