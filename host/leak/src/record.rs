@@ -55,11 +55,16 @@ impl Rates {
         now <= MORE * before.max(0.0) + MORE_BYTES
     }
 
+    /// The same for a number of things, such as handles.
+    pub fn are_as_many(before: f64, now: f64) -> bool {
+        now <= MORE * before.max(0.0)
+    }
+
     /// Returns true if these rates are no larger than others.
     pub fn are_as_before(&self, before: &Self) -> bool {
         let [bytes @ .., _] = &self.0;
         let are_bytes = bytes.iter().zip(before.0).all(|(&now, before)| Self::is_as_before(before, now));
-        are_bytes && self.0[4] <= MORE * before.0[4].max(0.0)
+        are_bytes && Self::are_as_many(before.0[4], self.0[4])
     }
 }
 

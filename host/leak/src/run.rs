@@ -6,7 +6,7 @@ use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
-use super::rounds::{BETWEEN_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
+use super::rounds::{BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
@@ -219,7 +219,9 @@ impl<'a> Run<'a> {
                 run.record.classes.push((round, watch.objects(run.subject.memory())));
             }
             // What has a time to live must not look like something that is kept.
-            run.subject.advance(BETWEEN_ROUNDS);
+            if round <= DATED_ROUNDS {
+                run.subject.advance(BETWEEN_ROUNDS);
+            }
             if round == goal {
                 // A call of an interpreter, and the collection after each round, take much longer.
                 let adds_if_steady =

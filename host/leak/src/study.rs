@@ -130,12 +130,22 @@ impl Study {
         }
         let (mut unchanged, mut contents) = (Elsewhere::default(), Elsewhere::default());
         if !is_uncollected {
-            let as_they_are = other_inputs::unchanged(plugin, &debug_info, &inputs, &run, progress).await?;
+            let as_they_are = match other_inputs::unchanged(plugin, &debug_info, &inputs, &run, progress).await {
+                // What was found before stays.
+                Err(error @ RunError::EndedEarly { .. }) => {
+                    unanswered.push(format!("{UNCHANGED}: {error}"));
+                    None
+                }
+                result => result?,
+            };
             if let Some((found, run)) = as_they_are {
                 unanswered.extend(unanswered::reasons(&run, UNCHANGED, !found.leaks.is_empty() || leaks, samples));
                 unchanged = found;
             }
-            contents = other_inputs::contents(plugin, &debug_info, &inputs, &run, progress).await?;
+            let leaks = leaks || !unchanged.leaks.is_empty();
+            let (found, stopped) = other_inputs::contents(plugin, &debug_info, &inputs, &run, leaks, progress).await?;
+            contents = found;
+            unanswered.extend(stopped);
         }
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let mut types = python::Types::default();

@@ -4,10 +4,10 @@
 //!   of a file, at its length or at its digest never sees what it looks for.
 //! - Files and tensors with other contents. A cache whose key is the decoded input grows only with these.
 
-use super::holders;
+use super::{holders, unanswered};
 use crate::class_run::{Findings, findings};
 use crate::debug_info::DebugInfo;
-use crate::finding::{Elsewhere, LeakingMeasure, Measure};
+use crate::finding::{CONTENTS, Elsewhere, LeakingMeasure, Measure};
 use crate::progress::Progress;
 use crate::record::Rates;
 use crate::rounds::Rounds;
@@ -35,14 +35,16 @@ pub(super) async fn unchanged<'a>(
 }
 
 /// The same with other contents for each call: other pixels, numbers or letters. Nothing if no sample can be changed so, or
-/// too many of the changed inputs end the instance: they are not inputs of the corpus.
+/// too many of the changed inputs end the instance: they are not inputs of the corpus. Also returns why the run ended early, if
+/// something fills up. `leaks`: something leaks in an earlier run.
 pub(super) async fn contents(
     plugin: &PluginUnderTest,
     debug_info: &DebugInfo<'_>,
     inputs: &Inputs<'_>,
     with_variants: &Run<'_>,
+    leaks: bool,
     progress: &Progress,
-) -> Result<Elsewhere, RunError> {
+) -> Result<(Elsewhere, Option<String>), RunError> {
     let samples = &with_variants.samples;
     progress.step("other pixels, numbers or letters", samples.len() * (2 + MIN_ROUNDS));
     let outcome =
@@ -51,12 +53,17 @@ pub(super) async fn contents(
         samples.iter().filter_map(|&sample| Some((sample, outcome(sample)?))).collect();
     let changed = inputs.with_other_contents(plugin, &outcomes, progress).await?;
     if !samples.iter().any(|&sample| changed.is_varied(sample)) {
-        return Ok(Elsewhere::default());
+        return Ok((Elsewhere::default(), None));
     }
     match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
-        Ok((found, _)) => Ok(found),
+        // That a changed input has another outcome says nothing about the plugin.
+        Ok((found, run)) => {
+            let stopped = unanswered::stopped(&run, CONTENTS, !found.leaks.is_empty() || leaks);
+            Ok((found, stopped))
+        }
         Err(RunError::Subject(error)) => Err(error.into()),
-        Err(_) => Ok(Elsewhere::default()),
+        Err(error @ RunError::EndedEarly { .. }) => Ok((Elsewhere::default(), Some(format!("{CONTENTS}: {error}")))),
+        Err(_) => Ok((Elsewhere::default(), None)),
     }
 }
 
@@ -86,7 +93,12 @@ async fn execute<'a>(
         let same = leaking.iter().find(|before| before.measure == leak.measure);
         let growth = &leak.finding.growth;
         same.map(|same| &same.finding.growth).is_none_or(|same| {
-            !Rates::is_as_before(larger * (same.bytes + same.bytes_within), growth.bytes - growth.bytes_within)
+            let (before, now) = (same.bytes + same.bytes_within, growth.bytes - growth.bytes_within);
+            // How many handles leak does not depend on the size of the inputs.
+            match leak.measure.is_bytes() {
+                true => !Rates::is_as_before(larger * before, now),
+                false => !Rates::are_as_many(before, now),
+            }
         })
     };
     let leaks: Vec<_> = all(&run).into_iter().filter(is_new).collect();

@@ -8,13 +8,7 @@ use crate::run::Run;
 /// The reasons: the instance ended, although memory does not leak; a sample had another outcome than in the first round.
 /// `what` was run. `leaks`: something leaks in this run, so a full memory is explained.
 pub(super) fn reasons(run: &Run<'_>, what: &str, leaks: bool, samples: &[Sample]) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if let Some(why) = run.stopped.as_ref().filter(|_| !(run.is_full && leaks)) {
-        reasons.push(format!(
-            "{what}: {why} after {} calls, at an input that it had answered before. Something fills up with each request",
-            run.calls.len()
-        ));
-    }
+    let mut reasons: Vec<_> = stopped(run, what, leaks).into_iter().collect();
     let first = &run.calls[..run.samples.len().min(run.calls.len())];
     let is_other = |(index, call): &(usize, &crate::record::Call)| call.outcome != first[index % first.len()].outcome;
     let mut changed = run.calls.iter().enumerate().filter(is_other).peekable();
@@ -30,4 +24,13 @@ pub(super) fn reasons(run: &Run<'_>, what: &str, leaks: bool, samples: &[Sample]
         ));
     }
     reasons
+}
+
+/// The first of these reasons: the instance ended, although memory does not leak.
+pub(super) fn stopped(run: &Run<'_>, what: &str, leaks: bool) -> Option<String> {
+    let why = run.stopped.as_ref().filter(|_| !(run.is_full && leaks))?;
+    Some(format!(
+        "{what}: {why} after {} calls, at an input that it had answered before. Something fills up with each request",
+        run.calls.len()
+    ))
 }

@@ -14,8 +14,9 @@ pub(super) struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
+    /// libwebp reads the first bytes at once, so an empty partition has ended, even if no bit of it is needed.
     pub(super) fn new(data: &'a [u8]) -> Self {
-        Bits { rest: data, value: 0, range: 254, bits: -8, ended: false }
+        Bits { rest: data, value: 0, range: 254, bits: -8, ended: data.is_empty() }
     }
 
     /// True if a byte beyond the end was needed; what was read since is undefined. libwebp refuses such an image.
