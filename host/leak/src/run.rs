@@ -6,7 +6,9 @@ use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
-use super::rounds::{BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME};
+use super::rounds::{
+    BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME,
+};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};

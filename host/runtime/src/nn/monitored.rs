@@ -184,7 +184,9 @@ impl Model for MonitoredModel {
                 }
             };
             match this.workers.start(Box::new(job)) {
-                None => drop(answer.wait(ANSWER, || ())),
+                None => {
+                    answer.wait(ANSWER, || ());
+                }
                 Some(_) => this.is_asked.store(false, Release),
             }
         }
