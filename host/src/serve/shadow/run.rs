@@ -15,6 +15,7 @@ use crate::deploy::ServedPipeline;
 use crate::records::Records;
 use crate::records::recording::Recording;
 use crate::records::shadow::{ChipPair, ComparedRun, Skipped, Times};
+use crate::serve::blocking;
 
 /// Outputs of at least this size are compared on a thread of their own.
 const LARGE: u64 = 256 << 10;
@@ -84,7 +85,7 @@ impl Shadows {
 
     async fn run(&self, job: Job) -> Verdict {
         let Job { pipeline, request, pair, claim, inputs, outputs, time, .. } = job;
-        let bytes = size(&inputs) + size(&outputs);
+        let bytes = (size(&inputs) + size(&outputs)) as usize;
         let (inputs, outputs) = blocking::run(bytes, move || (detached(inputs), detached(outputs))).await;
         let slot = tokio::time::timeout(pipeline.deadline, Arc::clone(&self.slots).acquire_owned()).await;
         let Ok(Ok(slot)) = slot else { return Verdict::Skipped(Skipped::Late) };
