@@ -41,11 +41,11 @@ async fn main() {
     let resident_of_one = served.resident_at_rest().await;
     row("resident MiB with 1 pipeline", mib(resident_of_one));
     row("p50 of a request with 1 pipeline, µs", served.median(1).await);
-    drop(served);
+    served.stop().await;
 
     let site = Site::new(folder.path().join("many"), many, "fine");
     let started = Instant::now();
-    drop(site.start().await);
+    site.start().await.stop().await;
     row("start with many pipelines, cold cache, s", started.elapsed().as_secs_f64());
     let started = Instant::now();
     let served = site.start().await;
@@ -70,7 +70,7 @@ async fn main() {
     let (p99, seconds) = served.beside(served.add_unused(&site, many)).await;
     row("many new plugins in the folder until all are admitted, s", seconds);
     row("p99 of a request to another pipeline meanwhile, ms", p99);
-    drop(served);
+    served.stop().await;
 
     for buckets in ["fine", "coarse", "none"] {
         site.write_config(many, buckets);
@@ -79,6 +79,7 @@ async fn main() {
         let (bytes, ms) = served.metrics().await;
         row(&format!("/metrics after requests to all pipelines, {buckets}, KB"), bytes / 1e3);
         row(&format!("/metrics after requests to all pipelines, {buckets}, ms"), ms);
+        served.stop().await;
     }
     table.end(&format!("many: {many}; a plugin has {} bytes", component(0, 0).len()));
 }
@@ -174,6 +175,11 @@ struct Served {
 }
 
 impl Served {
+    /// Ends the process. The next one can lock the folder then.
+    async fn stop(mut self) {
+        self.child.kill().await.expect("ended");
+    }
+
     async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds().await {
