@@ -28,6 +28,17 @@ fn wait_until_unblocked(path: &str) {
 /// One test, because the blocked calls are shared by the process.
 #[test]
 fn blocked_calls_are_abandoned_limited_and_forgotten_when_they_return() {
+    // It takes the places of all accesses, so it runs in a process of its own: other tests read files.
+    const NAME: &str = "base::file_access::tests::blocked_calls_are_abandoned_limited_and_forgotten_when_they_return";
+    const ALONE: &str = "PLIMSOLL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let program = std::env::current_exe().expect("a path");
+        let run =
+            std::process::Command::new(program).args(["--exact", NAME]).env(ALONE, "1").output().expect("started");
+        let text = String::from_utf8_lossy(&run.stdout);
+        assert!(run.status.success() && text.contains("1 passed"), "{text}");
+        return;
+    }
     let read = |path: &str| limited(Path::new(path), LONG, LEAST_TIME, || Ok(7));
     let (blocked, release) = block("one");
     assert_eq!(blocked.expect_err("no answer").kind(), io::ErrorKind::TimedOut);
