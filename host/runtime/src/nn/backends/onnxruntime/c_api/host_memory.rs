@@ -91,7 +91,8 @@ pub(in crate::nn) struct HostMemory {
     _session: Arc<SharedSession>,
 }
 
-// SAFETY: the allocator may be used by any thread, by one at a time: `turn` is held during each use.
+// SAFETY: the allocator may be used by any thread. This module uses it by one thread at a time (`turn`). The library uses it too,
+// for outputs of runs that are bound to it, without `turn`; its runs are concurrent, so its allocators are safe for that.
 #[allow(unsafe_code, reason = "buffers are freed by the threads that used them last")]
 unsafe impl Send for HostMemory {}
 // SAFETY: see above.
