@@ -22,7 +22,7 @@ pub(super) enum Errors {
     PerhapsMore,
     /// More, perhaps by chance, but not by what callers send: errors of the server; or none of its requests was answered
     /// without an error, and some of the old version's were. Contains the figures.
-    Only(String),
+    Suspect(String),
     /// Clearly more; contains the figures.
     More(String),
 }
@@ -80,7 +80,7 @@ pub(super) fn compare_errors(new: &CanaryFigures, old: &CanaryFigures, rules: &C
         let by_the_server = compare_kinds(new, old, rules, &KINDS[..1]);
         return match is_only {
             _ if by_the_server != Errors::NotMore => by_the_server,
-            true => Errors::Only(described(
+            true => Errors::Suspect(described(
                 "requests were answered with an error",
                 &Events::errors(new),
                 &Events::errors(old),
@@ -112,7 +112,7 @@ fn compare_kinds(new: &CanaryFigures, old: &CanaryFigures, rules: &CanaryRules, 
         }
         found = match at {
             // They are hardly the callers' own, so they must not go unseen at the end.
-            0 => Errors::Only(described(what, &new, &old)),
+            0 => Errors::Suspect(described(what, &new, &old)),
             _ if found == Errors::NotMore => Errors::PerhapsMore,
             _ => found,
         };
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(compare(figures(1_000, 0, 999, 0), figures(19_000, 0, 0, 0)), Errors::NotMore);
         // What callers send hardly causes errors of the server, so they are compared as traps are.
         assert!(matches!(compare(figures(1_000, 0, 999, 999), figures(19_000, 0, 0, 0)), Errors::More(_)));
-        assert!(matches!(compare(figures(1_000, 0, 1_000, 0), figures(19_000, 0, 10, 0)), Errors::Only(_)));
+        assert!(matches!(compare(figures(1_000, 0, 1_000, 0), figures(19_000, 0, 10, 0)), Errors::Suspect(_)));
         assert_eq!(compare(figures(1_000, 0, 1_000, 0), figures(500, 0, 500, 0)), Errors::NotMore, "both refuse all");
     }
 

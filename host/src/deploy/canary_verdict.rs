@@ -95,7 +95,7 @@ pub(super) fn judge(figures: &CanaryComparison, rules: &CanaryRules) -> CanaryVe
     if !is_long {
         return CanaryVerdict::Undecided;
     }
-    let figures = if let Errors::Only(figures) = errors {
+    let figures = if let Errors::Suspect(figures) = errors {
         figures
     } else if fails_more {
         format!(
