@@ -15,7 +15,7 @@ async fn unknown_and_repeated_parameters_change_nothing() {
         ("PUT", "/v1/plugins/stamp?version=%zz".into(), vec!["%zz", "percent-encoding"]),
         ("POST", "/v1/plugins/stamp/rollback?too=0".into(), vec!["`too`", "`to`"]),
         ("POST", "/v1/plugins/stamp/rollback?to=0&to=1".into(), vec!["`to`", "twice"]),
-        ("DELETE", "/v1/plugins/stamp?force=1".into(), vec!["`force`", "none"]),
+        ("DELETE", "/v1/plugins/stamp?force=1".into(), vec!["`force`", "`expect`"]),
         ("GET", "/v1/plugins?name=stamp".into(), vec!["`name`"]),
         ("GET", "/v1/plugins/stamp?x".into(), vec!["`x`"]),
         ("GET", "/v1/pipelines?name=p".into(), vec!["`name`"]),

@@ -4,7 +4,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::Command;
 
-use plimsoll_tests::TempDir;
+use plimsoll_tests::{TempDir, guests_config};
 
 use crate::process::{BINARY, PATIENCE, Process, Setup};
 
@@ -47,6 +47,25 @@ fn the_service_manager_hears_of_the_start_a_reload_and_the_stop() {
 
     server.signal("-TERM");
     assert!(next(&socket).starts_with("STOPPING=1\n"));
+    assert_eq!(server.wait_for_exit().0, Some(0));
+}
+
+#[test]
+fn a_reload_that_is_asked_for_in_the_start_follows_it() {
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    // With a cache of its own, which is empty, the start takes a while.
+    let setup = Setup::with(&("cache_dir = \"cache\"\n".to_owned() + &guests_config("tester", "")));
+    let mut server = serve(&setup, path.to_str().expect("text"));
+    let log = server.wait_for("compiling tester");
+    assert!(!log.contains("listening on"), "too late to try it: {log}");
+    server.signal("-HUP");
+    assert_eq!(next(&socket), "READY=1\nSTATUS=serving p");
+    assert!(next(&socket).starts_with("RELOADING=1\n"));
+    assert_eq!(next(&socket), "READY=1\nSTATUS=serving");
+    server.signal("-TERM");
     assert_eq!(server.wait_for_exit().0, Some(0));
 }
 

@@ -18,6 +18,7 @@ pub mod defaults;
 pub mod descriptors;
 pub mod file_access;
 pub mod files;
+pub mod hangup;
 mod line_queue;
 mod log_fields;
 pub mod nearest;

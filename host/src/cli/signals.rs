@@ -12,6 +12,7 @@ use signal_hook::{flag, low_level};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::base::hangup;
 use crate::serve::Stop;
 
 /// The number of signals that can wait. Each one ends a step of the stop, and there are three of them.
@@ -68,16 +69,15 @@ pub(in crate::cli) fn end_process() {
     }
 }
 
-/// Handles SIGTERM and SIGINT from now on, and those that were recorded before. Also sets a handler for SIGHUP, so that
-/// a SIGHUP during the start does not end the process; after the start the watcher of the configuration handles SIGHUP.
+/// Handles SIGTERM and SIGINT from now on, and those that were recorded before. A SIGHUP from now on waits
+/// in [`hangup`] for the watcher of the configuration: one that comes during the start is answered after it.
 ///
 /// # Errors
 /// If the system refuses a handler.
 pub(super) fn watch() -> io::Result<mpsc::Receiver<Stop>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    // The handler stays for the life of the process.
-    drop(signal(SignalKind::hangup())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let (sender, receiver) = mpsc::channel(MAX_WAITING);
     if let Some(early) = EARLY.get() {
         for (seen, stop) in [(&early.interrupt, Stop::Now), (&early.terminate, Stop::Drain)] {
@@ -86,6 +86,11 @@ pub(super) fn watch() -> io::Result<mpsc::Receiver<Stop>> {
             }
         }
     }
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            hangup::ask();
+        }
+    });
     tokio::spawn(async move {
         loop {
             let stop = tokio::select! {

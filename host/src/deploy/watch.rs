@@ -8,14 +8,13 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use plimsoll_runtime::panics::fault_point;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::deployments::Deployments;
 use super::scan::{ConfigFile, scan};
 use crate::base::file_access::within_time;
 use crate::base::files::{FolderId, folder_id, stat};
-use crate::base::service_manager;
+use crate::base::{hangup, service_manager};
 use crate::config::Config;
 
 /// How soon the folder is scanned again if a file is still being written.
@@ -48,12 +47,6 @@ async fn decide_canaries(deployments: Weak<Deployments>) {
 }
 
 async fn watch_once(deployments: Weak<Deployments>) {
-    let hangup = signal(SignalKind::hangup());
-    let mut hangup = hangup
-        .inspect_err(|error| {
-            tracing::warn!("SIGHUP cannot be handled, so it does not reload the configuration: {error}")
-        })
-        .ok();
     let (wake, mut woken) = mpsc::channel(1);
     let mut watched: Option<(Vec<WatchedFolder>, Option<RecommendedWatcher>)> = None;
     let mut file = ConfigFile::new(wake.clone());
@@ -64,7 +57,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
         tokio::select! {
             _ = woken.recv() => {}
             () = tokio::time::sleep(next) => {}
-            () = received(hangup.as_mut()) => {
+            () = hangup::asked() => {
                 file.is_requested = true;
                 file.is_signaled = true;
                 is_announced = true;
@@ -93,14 +86,6 @@ async fn watch_once(deployments: Weak<Deployments>) {
             is_announced = false;
             service_manager::ready("serving");
         }
-    }
-}
-
-/// Waits for a signal, or forever if its handler could not be installed.
-async fn received(signal: Option<&mut Signal>) {
-    match signal {
-        Some(signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
     }
 }
 
