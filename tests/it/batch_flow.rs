@@ -72,7 +72,7 @@ async fn callers_that_return_together_share_a_run() {
 async fn a_batch_is_gathered_and_copied_while_the_device_computes_another_one() {
     let device = Device::of("flight");
     let costs = "copy_ms = 50, run_ms = 150";
-    let (runs, server) = runs("flight", "5ms", costs, 2 * CALLERS, Duration::from_secs(3)).await;
+    let (runs, server) = runs("flight", "5ms", costs, 2 * CALLERS, Duration::from_secs(6)).await;
     let (overlaps, reserved) = (device.take_overlaps(), device.take_reserved());
     assert!(runs.len() >= 4, "{runs:?}");
     assert!(overlaps >= 2, "{overlaps} of {} runs copied while another one computed: {runs:?}", runs.len());

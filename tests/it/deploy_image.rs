@@ -13,6 +13,7 @@ use crate::cli::text;
 use crate::deploy_files::{helm, render};
 use crate::documents::repository;
 use crate::drain::Connection;
+use crate::haproxy::free_port;
 use crate::models::onnxruntime;
 use crate::podman::Podman;
 use crate::process::{BINARY, PATIENCE};
@@ -77,10 +78,6 @@ fn expect_a_seven_on(address: SocketAddr, chip: &str, log: impl Fn() -> String) 
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").expect("free").local_addr().expect("bound").port()
 }
 
 fn status_of(process: &str) -> String {

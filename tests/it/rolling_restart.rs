@@ -13,8 +13,9 @@ use crate::process::{Process, Setup};
 
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
-    // The drain is long enough for a check of HAProxy on a busy machine.
-    restart_all("3s", |config| without_retries(&config).replace("inter 1s fall 2", "inter 100ms fall 1"));
+    // The drain is long enough for a check of HAProxy on a busy machine, and so is the time in which a check must be answered: it
+    // is `inter`, and one that is not drops the host.
+    restart_all("3s", |config| without_retries(&config).replace("inter 1s fall 2", "inter 500ms fall 1"));
 }
 
 /// With the checks of the shipped file and the default drain.

@@ -215,7 +215,8 @@ async fn the_memory_of_a_request_is_limited() {
     assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(24 << 20)), "{problem}");
     // So are the names of their tensors: 200 items with 1.2 MB of names each.
     let many = SPLIT.replace("items = true", "items = true, max_items = 200");
-    let named = Server::start(&config("max_request_memory = \"160MiB\"", &[IN, &many, EACH, GATHER])).await;
+    let limit = "max_request_memory = \"160MiB\"\ndeadline = \"5min\"";
+    let named = Server::start(&config(limit, &[IN, &many, EACH, GATHER])).await;
     let problem = named.infer("p", "?each=names&count=1200&len=1000", rows(200)).await.json();
     assert_eq!((&problem["code"], &problem["limit_bytes"]), (&json!("memory_limit"), &json!(160 << 20)), "{problem}");
     // Each request has the limit for itself, and what a step no longer needs is free again.

@@ -18,7 +18,7 @@ const SERVER: &str = "[server]\nmax_shadow_queue = 1000\n";
 
 /// A step `model` with the chips `a`, and `b`, which misbehaves by the query parameter `b`.
 fn echo(share: &str, more: &str) -> String {
-    let b = r#"{ plugin = "echo-infer", deadline = "4s", config = { parameter = "b" } }"#;
+    let b = r#"{ plugin = "echo-infer", deadline = "60s", config = { parameter = "b" } }"#;
     format!(
         "{{ name = \"model\", kind = \"infer\", chips = {{ a = {{ plugin = \"echo-infer\" }}, b = {b} }}, shadow = {{ chip = \
          \"b\", share = \"{share}\" }}{more} }}"

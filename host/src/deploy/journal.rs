@@ -214,11 +214,12 @@ impl Journal {
     }
 
     /// Writes the file anew if it has changes, at the end of the process: an earlier version of this program reads only a
-    /// state. If that fails, the file stays as it is.
+    /// state. If that fails, the file stays as it is; so does another file that someone put in its place.
     pub(super) fn write_without_changes(&self) {
+        let path = self.folder.join(JOURNAL);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = file.as_mut().filter(|open| open.has_changes())
-            && let Ok(new) = JournalFile::create(&self.folder.join(JOURNAL), open.state())
+        if let Some(open) = file.as_mut().filter(|open| open.has_changes() && open.is_at(&path))
+            && let Ok(new) = JournalFile::create(&path, open.state())
         {
             *open = new;
         }

@@ -89,7 +89,7 @@ impl JournalFile {
     }
 
     /// Returns true if this file is at the path, and has no more and no less than what was written to it.
-    fn is_at(&self, path: &Path) -> bool {
+    pub(super) fn is_at(&self, path: &Path) -> bool {
         fs::symlink_metadata(path).is_ok_and(|it| id_of(&it) == self.id && it.len() == self.length)
     }
 

@@ -4,7 +4,7 @@
 //! one is being written replaces others that wait, because it contains their changes too. Whoever made the change waits for
 //! its [`Ticket`] without the lock of deployments.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -126,7 +126,8 @@ impl JournalWriter {
 
 impl Drop for JournalWriter {
     /// The states that were handed in are written before the data folder is free for another process. Then the journal is
-    /// written anew, without changes, which earlier versions of this program do not read.
+    /// written anew, without changes, which earlier versions of this program do not read. A disk that does not answer keeps
+    /// the process from ending for a bounded time only.
     fn drop(&mut self) {
         let queue = self.shared.queue();
         let waited = self.shared.idle.wait_timeout_while(queue, CONFIRMATION, |queue| queue.is_writing);
@@ -135,7 +136,17 @@ impl Drop for JournalWriter {
             !waited.timed_out()
         });
         if is_over {
-            self.shared.journal.write_without_changes();
+            let (end, has_ended) = mpsc::channel::<()>();
+            let shared = Arc::clone(&self.shared);
+            let writer = std::thread::Builder::new().name("journal".into());
+            // Without a thread the changes stay in the file.
+            let _ = writer.spawn(move || {
+                shared.journal.write_without_changes();
+                // The data folder is free before the end is told.
+                drop(shared);
+                drop(end);
+            });
+            let _ = has_ended.recv_timeout(CONFIRMATION);
         }
     }
 }

@@ -85,8 +85,9 @@ impl RunningTask {
 impl Drop for RunningTask {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.tasks.panics.inc(self.name);
+            // Whoever sees the panic counted sees also that the task has ended.
             self.tasks.lock().insert(self.name);
+            self.tasks.panics.inc(self.name);
             tracing::error!(
                 task = self.name,
                 "a background task has ended and cannot be restarted: restart the server"

@@ -71,7 +71,7 @@ pub(super) fn chunk(body: &[u8]) -> Option<Chunk> {
     let mut before = body[..first].to_vec();
     add(&mut before, b"IDAT", &[&ZLIB[..], &deflated(&pixels[..kept])?].concat());
     let kind = Kind::Rows(pixels[kept..].to_vec(), row, adler([1, 0], &pixels[..kept]));
-    Some(Chunk { before, kind, after: body[last + AROUND + end.len()..].to_vec() })
+    Some(Chunk { before, kind, after: body.get(last + AROUND + end.len()..)?.to_vec() })
 }
 
 /// The beginning of a stream of deflate, up to a whole byte.

@@ -57,6 +57,16 @@ fn the_last_rows_of_a_png_change() {
 }
 
 #[test]
+fn a_png_that_is_cut_anywhere_does_not_change() {
+    let png = include_bytes!("../../../../tests/data/digits/0.png");
+    let end = png.windows(4).position(|name| name == b"IEND").expect("the last chunk") - 4;
+    for length in 0..end {
+        assert_eq!(png::chunk(&png[..length]), None, "{length} bytes");
+    }
+    assert!(png::chunk(png).is_some());
+}
+
+#[test]
 fn the_colours_of_a_palette_change() {
     let mut png = [0x89, b'P', b'N', b'G', 13, 10, 26, 10].to_vec();
     for (name, data) in [(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0][..]), (b"PLTE", &[1, 2, 3])] {

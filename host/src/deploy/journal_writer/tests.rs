@@ -82,6 +82,21 @@ async fn the_copies_of_both_states_stay_until_a_change_is_made() {
     fs::remove_dir_all(folder).expect("removed");
 }
 
+/// A backup, for example.
+#[tokio::test]
+async fn a_journal_that_someone_put_in_its_place_is_not_replaced_at_the_end() {
+    let (writer, folder) = writer();
+    let path = folder.join("plugins.json");
+    writer.submit(state(1), true).confirmed().await.expect("written");
+    let backup = fs::read(&path).expect("readable");
+    writer.submit(state(2), true).confirmed().await.expect("appended");
+    fs::write(folder.join("backup"), &backup).expect("written");
+    fs::rename(folder.join("backup"), &path).expect("restored");
+    drop(writer);
+    assert_eq!(fs::read(&path).expect("readable"), backup);
+    fs::remove_dir_all(folder).expect("removed");
+}
+
 #[tokio::test]
 async fn a_disk_that_does_not_answer_is_told_after_a_bounded_time() {
     let (writer, folder) = writer();
