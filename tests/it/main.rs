@@ -152,6 +152,7 @@ mod objects;
 mod oci;
 mod oci_limits;
 mod oci_models;
+mod oci_redirects;
 mod odd_plugins;
 mod oip_batch;
 mod oip_binary;
