@@ -148,6 +148,7 @@ mod network;
 mod nginx;
 mod no_capacity;
 mod no_descriptors;
+mod no_threads;
 mod objects;
 mod oci;
 mod oci_limits;
