@@ -52,15 +52,14 @@ pub fn open() -> Option<u64> {
     folder.filter(|count| *count > 0).or_else(counted)
 }
 
-/// Checks that there are enough free file descriptors after a build. What takes none is never refused. `before` is
-/// [`open`] before the build.
+/// Checks that new stages have left enough free file descriptors.
 ///
 /// # Errors
-/// [`TooFewLeft`] if there are not.
-pub fn check_left(before: Option<u64>) -> Result<(), TooFewLeft> {
-    let (Some(before), Some(after), Some(limit)) = (before, open(), limit()) else { return Ok(()) };
-    let free = limit.saturating_sub(after);
-    if after > before && free < SPARE { Err(TooFewLeft { free, limit }) } else { Ok(()) }
+/// [`TooFewLeft`] if they have not.
+pub fn check_left() -> Result<(), TooFewLeft> {
+    let (Some(open), Some(limit)) = (open(), limit()) else { return Ok(()) };
+    let free = limit.saturating_sub(open);
+    if free < SPARE { Err(TooFewLeft { free, limit }) } else { Ok(()) }
 }
 
 /// Returns true if no file can be opened for lack of descriptors. A machine may have no `/dev/null`.

@@ -18,7 +18,6 @@ use super::release::Release;
 use super::sample::run_sample;
 use super::serving::Serving;
 use super::unreadable::Unreadable;
-use crate::base::descriptors;
 use crate::config::Config;
 
 impl Deployer {
@@ -163,10 +162,7 @@ impl Deployer {
         is_sampled: bool,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
-        let open = descriptors::open();
         let pipelines = self.builder.build(config, selection, held).await?;
-        // Without any, no connection could be accepted, and no file be written.
-        descriptors::check_left(open).map_err(|error| BuildError::new("", error.to_string()).temporary(true))?;
         let users = plugin.map(|plugin| users_of(config, plugin));
         let is_sampled = |name: &String| is_sampled || users.as_ref().is_some_and(|users| !users.contains(name));
         for (_, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
