@@ -63,7 +63,7 @@ impl From<ServeError> for ReadError {
 /// Reads a request: its JSON and the binary part that follows it. `limit`: maximum size of its tensors, in bytes.
 /// `reserved` grows by the memory of the tensors and parameters before they are read. Afterwards it has the memory that
 /// the request still takes: also that of the strings that are copied for a stage, if the `part` of the model takes tensors.
-/// the request still takes. `id` becomes the id of the request as soon as it is known, also if the request is refused.
+/// `id` becomes the id of the request as soon as it is known, also if the request is refused.
 pub(super) fn read(
     mut body: Bytes,
     header: Option<usize>,

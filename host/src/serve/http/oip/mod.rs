@@ -8,7 +8,7 @@
 //! - [`error`]: the error body, `{"error": …}` with the members of a problem.
 
 #[cfg(fuzzing)]
-use crate::serve::{error::ServeError, oip::request::Request};
+use crate::serve::{error::ServeError, oip::model::ModelPart, oip::request::Request};
 
 pub(super) mod binary;
 pub(super) mod config;
@@ -26,7 +26,7 @@ pub(super) mod statistics;
 #[cfg(fuzzing)]
 pub(super) fn read_body(body: bytes::Bytes, header: Option<usize>, limit: u64) -> Result<Request, ServeError> {
     let mut reserved = crate::serve::admission::BodyBytes::unlimited();
-    binary::read(body, header, limit, &mut reserved).map_err(|error| match error {
+    binary::read(body, header, limit, ModelPart::Infer, &mut reserved, &mut None).map_err(|error| match error {
         binary::ReadError::Refused(error) => error,
         binary::ReadError::NeedsMemory(bytes) => ServeError::invalid(format!("{bytes} bytes")),
     })
