@@ -128,8 +128,11 @@ fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     drop(served);
     // A user who made the file before the server did knows the token.
     if is_root() {
-        std::os::unix::fs::chown(&file, Some(54_321), None).expect("root may do that");
+        for path in [&*file, file.parent().expect("a folder")] {
+            std::os::unix::fs::chown(path, Some(54_321), None).expect("root may do that");
+        }
         let served = ServedFolder::serve(folder.path(), &[]);
+        served.wait_for("belongs to the user 54321");
         served.wait_for("a new administration token");
         let own = std::fs::metadata(&file).expect("there");
         assert!(made_token(folder.path()) != new && own.uid() == 0 && mode(&file) == 0o600);
