@@ -30,8 +30,8 @@ pub fn check() -> Result<(), TooFew> {
     if opened.len() < LEAST && is_lacking() { Err(TooFew { free: opened.len(), limit: limit() }) } else { Ok(()) }
 }
 
-/// File descriptors that new stages must leave free: for connections, the journal, events of the file system, and the files that the host
-/// reads and writes.
+/// File descriptors that new stages must leave free: for connections, the journal, the events of the file system, and the files
+/// that the host reads and writes.
 const SPARE: u64 = 12;
 
 /// New stages would leave too few file descriptors.
