@@ -1,13 +1,14 @@
 //! Administration needs the token that the server made. The commands find the token.
 
 use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use plimsoll_tests::{Server, Site, TempDir, guests_config, made_token, stamped, stamped_reply};
 
 use crate::process::Process;
 use crate::served_folder::{ServedFolder, command, folder, run};
+use crate::wrapped::is_root;
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("a file").permissions().mode() & 0o777
@@ -124,6 +125,18 @@ fn the_token_is_made_once_for_its_owner_and_the_commands_find_it() {
     let log = served.wait_for("a new administration token");
     let new = made_token(folder.path());
     assert!(new != token && mode(&file) == 0o600 && !log.contains(&new), "{log}");
+    drop(served);
+    // A user who made the file before the server did knows the token.
+    if is_root() {
+        for path in [&*file, file.parent().expect("a folder")] {
+            std::os::unix::fs::chown(path, Some(54_321), None).expect("root may do that");
+        }
+        let served = ServedFolder::serve(folder.path(), &[]);
+        served.wait_for("belongs to the user 54321");
+        served.wait_for("a new administration token");
+        let own = std::fs::metadata(&file).expect("there");
+        assert!(made_token(folder.path()) != new && own.uid() == 0 && mode(&file) == 0o600);
+    }
 }
 
 #[test]

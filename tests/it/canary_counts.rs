@@ -4,7 +4,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::{Server, Site, another_version, guest, guests_config, shared_cache, stamped};
+use plimsoll_tests::simulated::{Device, Fault};
+use plimsoll_tests::{Reply, Server, Site, another_version, guest, guests_config, shared_cache, stamped};
 use serde_json::{Value, json};
 
 const RULES: &str = "canary = { share = \"25%\", requests = 40 }";
@@ -109,4 +110,67 @@ async fn a_version_that_answers_with_more_errors_is_rolled_back_and_bad_input_bl
     let server = on_canary(&site, 9).await;
     let version = send_until(&server, "previous", "").await;
     assert_eq!(version["digest"], plimsoll_runtime::identity::digest(&stamped(0)), "the new version was promoted");
+}
+
+/// A site with the plugin `tester` on a simulated device. Its pipeline divides callers between the versions of a canary.
+fn on_a_device(device: &str) -> Site {
+    let site = Site::new("");
+    site.drop_in("tester.wasm", &std::fs::read(guest("tester")).expect("built"));
+    let text = format!(
+        "cache_dir = {:?}\n[server]\nlisten = \"127.0.0.1:0\"\n[plugins.echo-postprocess]\nfile = {:?}\n\
+         [models.m]\nfile = \"bundled:digits.onnx\"\nbackend = \"simulated\"\noptions = {{ device = \"{device}\" }}\n\
+         device_failures = 100000\n[pipelines.p]\n\
+         canary = {{ share = \"50%\", requests = 100000, by = \"caller\" }}\n\
+         [pipelines.p.preprocess]\nplugin = \"tester\"\n[pipelines.p.chips.a]\nplugin = \"infer-native\"\nmodel = \"m\"\n\
+         [pipelines.p.postprocess]\nplugin = \"echo-postprocess\"\n",
+        shared_cache(),
+        guest("echo-postprocess"),
+    );
+    std::fs::write(&site.config, text).expect("written");
+    site
+}
+
+/// Why a version was rolled back.
+fn refused(view: &Value) -> Option<String> {
+    let mut versions = view["versions"].as_array().expect("a list").iter();
+    versions.find(|version| version["state"] == "refused").map(|version| version["reason"].to_string())
+}
+
+/// The tensors of a version may make every run on the device fail. An outage of the device blames no version.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_the_device_are_compared_between_the_versions() {
+    let device = Device::of("canary");
+    let site = on_a_device("canary");
+    let server = site.serve().await;
+    let new = another_version(&std::fs::read(guest("tester")).expect("built"), 2);
+    let put = server.send("PUT", "/v1/plugins/tester?version=2", &[], new).await;
+    assert_eq!(put.json()["state"], "canary", "{}", put.text);
+    let send = async |caller: usize, fault| -> Reply {
+        device.set_fault(fault);
+        let caller = format!("caller-{caller}");
+        let headers = [("x-plimsoll-caller", &*caller)];
+        server.send("POST", "/v1/pipelines/p/infer", &headers, Vec::new()).await
+    };
+    let mut is_new = Vec::new();
+    for caller in 0..40 {
+        let reply = send(caller, Fault::None).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        is_new.push(reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains("tester@2"));
+    }
+    for caller in 0..40 {
+        let reply = send(caller, Fault::Lost).await;
+        assert_eq!((reply.status, &*reply.code()), (503, "device_failure"), "{}", reply.text);
+    }
+    let view = server.get("/v1/plugins/tester").await.json();
+    assert_eq!(both(&view, "requests"), 80, "{view}");
+    assert_eq!(refused(&view), None, "an outage: {view}");
+
+    for caller in (0..40).cycle().take(4_000) {
+        send(caller, if is_new[caller] { Fault::Lost } else { Fault::None }).await;
+        let view = server.get("/v1/plugins/tester").await.json();
+        if let Some(reason) = refused(&view) {
+            return assert!(reason.contains("requests were answered with an error of the server, but"), "{reason}");
+        }
+    }
+    panic!("the new version still serves: {}", server.get("/v1/plugins/tester").await.text);
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use plimsoll_tests::Server;
 use plimsoll_tests::simulated::{Device, Fault};
+use plimsoll_tests::{Server, guest};
 
 use crate::batching::metric;
 use crate::chip_failures::{answered, chips, config, header, infer, wait_for_service};
@@ -113,4 +113,24 @@ async fn a_run_that_ends_in_time_is_no_failure() {
     assert_eq!(metric(&text, "plimsoll_model_in_service{model=\"m\"}"), 1.0);
     assert_eq!(hung(&server).await, 0.0);
     drop(device);
+}
+
+/// Before a run has hung for long enough, nothing says that the device hangs. Reports and changes must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_and_deployments_do_not_wait_for_a_device_that_hangs() {
+    let device = Device::of("hangs-unseen");
+    let _recovers = Recovers(Arc::clone(&device));
+    let server = Server::start(&with_sessions("hangs-unseen", 1, "hang_after = \"1h\"", "")).await;
+    assert_eq!(infer(&server, 4, "").await.status, 200);
+    device.set_fault(Fault::Hangs);
+    let noop = std::fs::read(guest("noop-preprocess")).expect("built");
+    let all = async {
+        for path in ["/metrics", "/v1/models", "/v1/memory", "/metrics"] {
+            assert_eq!(server.get(path).await.status, 200, "{path}");
+        }
+        assert_eq!(server.send("PUT", "/v1/plugins/noop", &[], noop).await.status, 200);
+        assert_eq!(server.send("POST", "/v2/repository/models/p/load", &[], Vec::new()).await.status, 200);
+    };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("nothing waits for the device");
+    assert_eq!(hung(&server).await, 0.0, "nothing knows that it hangs");
 }

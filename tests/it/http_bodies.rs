@@ -49,6 +49,25 @@ async fn compressed_images_are_decompressed() {
     assert_eq!((reply.status, reply.code().as_str()), (413, "too_large"), "{}", reply.text);
 }
 
+/// Routes of administration do not decompress, and say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_upload_is_refused_with_the_reason() {
+    let site = plimsoll_tests::Site::new("");
+    let server = site.serve().await;
+    let component = plimsoll_tests::stamped(1);
+    for (route, method, body) in
+        [("/v1/plugins/stamp", "PUT", component.clone()), ("/v2/repository/index", "POST", b"{}".to_vec())]
+    {
+        let reply = server.send(method, route, &[("content-encoding", "gzip")], gzip(&body)).await;
+        assert_eq!(reply.status, 415, "{route}: {}", reply.text);
+        assert!(reply.text.contains("`gzip`") && reply.text.contains("send the body as it is"), "{}", reply.text);
+    }
+    let view = server.get("/v1/plugins/stamp").await.json();
+    assert_eq!(view["versions"].as_array().map(Vec::len), Some(1), "nothing was rejected: {view}");
+    let reply = server.send("PUT", "/v1/plugins/stamp", &[("content-encoding", "Identity")], component).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+}
+
 /// Zeros decompress for longer than the request may take.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decompression_ends_at_the_deadline_of_the_request() {

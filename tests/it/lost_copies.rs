@@ -13,7 +13,7 @@ use crate::watch::{lines, roll_back};
 use crate::wrapped::{Wrapped, can_run, is_root, site, until};
 
 /// A user who is not root.
-const OTHER: u32 = 54_321;
+pub(crate) const OTHER: u32 = 54_321;
 
 /// A site whose server ended after these uploads, each a version of `stamp`. Mark 0 is the file in the plugin folder.
 pub(crate) async fn after(marks: &[u32]) -> Site {
@@ -44,7 +44,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// The words that start a program as a user for whom permissions count, who owns the site.
-fn as_user(site: &Site) -> Option<Vec<String>> {
+pub(crate) fn as_user(site: &Site) -> Option<Vec<String>> {
     if !is_root() {
         return Some(vec!["env".to_owned()]);
     }

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use plimsoll_tests::{stamped, stamped_reply};
 
+use crate::lost_copies::refusal;
 use crate::wrapped::{Wrapped, can_run, site, until};
 
 /// Sets the soft limit of open files of a running process.
@@ -72,4 +73,38 @@ async fn requests_and_files_outlive_a_lack_of_descriptors() {
     limit(&served, "--nofile=1000:1000");
     until("the new file", async || served.states("late").await == ["unused"]).await;
     assert_eq!(served.states("stamp").await, ["canary", "serving"]);
+}
+
+/// The number of open file descriptors of the process.
+fn open(served: &Wrapped) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", served.pid())).expect("it runs").count()
+}
+
+/// Each version takes descriptors. One that takes the last ones is refused: otherwise nothing could connect any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_would_take_the_last_descriptors_is_refused_and_new_clients_are_served() {
+    if !can_run(&["prlimit", "--nofile=100:1000"]) {
+        return;
+    }
+    let site = site("");
+    let log = refusal(&["prlimit", "--nofile=24:24"], &site);
+    assert!(log.contains("too few file descriptors (`ulimit -n`"), "{log}");
+    let served = Wrapped::start(&["prlimit", "--nofile=1000:1000"], &site);
+    limit(&served, &format!("--nofile={}:1000", open(&served) + 6));
+    let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1", stamped(1)).await;
+    assert_eq!((status, &reply["code"]), (503, &"overloaded".into()), "{reply}");
+    let detail = reply["detail"].as_str().expect("text");
+    assert!(detail.contains("too few file descriptors (`ulimit -n`") && detail.contains("deploy.keep"), "{detail}");
+    site.drop_in("stamp.wasm", &stamped(2));
+    served.wait_for_failed_scans(3).await;
+    // A client that connects now is served by the old version.
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let url = format!("http://{}/v1/pipelines/p/infer", served.address());
+    let reply = client.post(url).send().await.expect("a reply").text().await.expect("text");
+    assert_eq!(reply, stamped_reply(0));
+    until("no trace of the releases", async || served.states("stamp").await == ["serving"]).await;
+    limit(&served, "--nofile=1000:1000");
+    until("the file", async || served.reply().await == stamped_reply(2)).await;
+    let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1", stamped(1)).await;
+    assert_eq!((status, &reply["durable"]), (200, &true.into()), "{reply}");
 }

@@ -106,6 +106,7 @@ fn https_is_served_with_both_versions_of_http_and_a_silent_client_is_disconnecte
     assert!(!success && text.contains("certificate"), "the authority is not known: {text}");
     let (success, _) = curl(&folder, &[&format!("http://{address}/v2/health/ready")]);
     assert!(!success, "plain HTTP is not spoken");
+    served.wait_for("does not speak TLS; perhaps its address begins with `http://`");
     let shown = subject(&served.url);
     assert!(shown.contains("TLSv1.3") && shown.contains("CN = server"), "{shown}");
 

@@ -17,6 +17,9 @@ pub enum Lack {
     /// module of a component.
     #[error("file descriptors (`ulimit -n`)")]
     Descriptors,
+    /// Threads, of this user or of the cgroup.
+    #[error("threads (`ulimit -u`, `pids.max` of the cgroup)")]
+    Threads,
     /// A file may not become as large as needed. wasmtime keeps the initial memory of a module in a file without a name.
     #[error("file of the needed size (`ulimit -f`)")]
     FileSize,
@@ -30,6 +33,7 @@ impl Lack {
     pub fn of(error: &io::Error) -> Option<Self> {
         match error.kind() {
             io::ErrorKind::OutOfMemory => Some(Self::Memory),
+            io::ErrorKind::WouldBlock => Some(Self::Threads),
             _ => Errno::from_io_error(error).and_then(Self::of_errno),
         }
     }
@@ -71,6 +75,7 @@ impl Lack {
         match errno {
             Errno::NOMEM => Some(Self::Memory),
             Errno::MFILE | Errno::NFILE => Some(Self::Descriptors),
+            Errno::AGAIN => Some(Self::Threads),
             Errno::FBIG => Some(Self::FileSize),
             _ => None,
         }
@@ -90,6 +95,7 @@ mod tests {
             (Errno::NOMEM, Some(Lack::Memory)),
             (Errno::MFILE, Some(Lack::Descriptors)),
             (Errno::NFILE, Some(Lack::Descriptors)),
+            (Errno::AGAIN, Some(Lack::Threads)),
             (Errno::FBIG, Some(Lack::FileSize)),
             (Errno::PERM, None),
             (Errno::NOENT, None),

@@ -1,6 +1,6 @@
 //! The limit of open file descriptors.
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -28,6 +28,39 @@ pub struct TooFew {
 pub fn check() -> Result<(), TooFew> {
     let opened: Vec<_> = std::iter::repeat_with(|| File::open("/dev/null")).take(LEAST).map_while(Result::ok).collect();
     if opened.len() < LEAST && is_lacking() { Err(TooFew { free: opened.len(), limit: limit() }) } else { Ok(()) }
+}
+
+/// File descriptors that new stages must leave free: for connections, the journal, the events of the file system, and the files
+/// that the host reads and writes.
+const SPARE: u64 = 12;
+
+/// New stages would leave too few file descriptors.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "too few file descriptors (`ulimit -n`, `LimitNOFILE` of systemd): {free} of {limit} would be free, and {SPARE} must be, \
+     for connections and files. Each version of a plugin that is kept takes some, so raise the limit or lower `deploy.keep`"
+)]
+pub struct TooFewLeft {
+    free: u64,
+    limit: u64,
+}
+
+/// The number of open file descriptors.
+pub fn open() -> Option<u64> {
+    // Since Linux 6.2 the size of the folder is the number of its entries. The descriptor that reads it does not count.
+    let folder = fs::metadata("/proc/self/fd").map(|folder| folder.len()).ok();
+    let counted = || fs::read_dir("/proc/self/fd").map(|entries| (entries.count() as u64).saturating_sub(1)).ok();
+    folder.filter(|count| *count > 0).or_else(counted)
+}
+
+/// Checks that new stages have left enough free file descriptors.
+///
+/// # Errors
+/// [`TooFewLeft`] if they have not.
+pub fn check_left() -> Result<(), TooFewLeft> {
+    let (Some(open), Some(limit)) = (open(), limit()) else { return Ok(()) };
+    let free = limit.saturating_sub(open);
+    if free < SPARE { Err(TooFewLeft { free, limit }) } else { Ok(()) }
 }
 
 /// Returns true if no file can be opened for lack of descriptors. A machine may have no `/dev/null`.

@@ -17,6 +17,8 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use plimsoll_runtime::lack::Lack;
+
 mod blocked;
 mod no_answer;
 mod progress;
@@ -112,7 +114,7 @@ fn limited<T: Send + 'static>(
     let (number, progress) = (call.0, Arc::new(Progress::default()));
     let (sender, receiver) = sync_channel(1);
     let (of_thread, followed) = (Arc::clone(&progress), path.to_owned());
-    thread::Builder::new().name("files".to_owned()).stack_size(STACK).spawn(move || {
+    let thread = thread::Builder::new().name("files".to_owned()).stack_size(STACK).spawn(move || {
         // Dropped last, so that `number` is unblocked after the result was sent, and also after a panic.
         let _call = call;
         let result = match of_thread.follow(&followed, &refusing) {
@@ -124,6 +126,10 @@ fn limited<T: Send + 'static>(
         };
         // The channel has room, and is closed if nothing waits any more.
         let _ = sender.send(result);
+    });
+    thread.map_err(|error| match error.kind() {
+        kind @ io::ErrorKind::WouldBlock => io::Error::new(kind, format!("the host lacks {}", Lack::Threads)),
+        _ => error,
     })?;
     let (started, mut seen, mut since) = (Instant::now(), 0, Instant::now());
     loop {

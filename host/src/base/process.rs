@@ -40,13 +40,10 @@ impl ProcessUse {
         let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let threads = status.lines().find_map(|line| line.strip_prefix("Threads:")?.trim().parse().ok());
-        // Since Linux 6.2 the size of the folder is the number of its entries. The descriptor that reads it does not count.
-        let folder = fs::metadata("/proc/self/fd").map(|folder| folder.len()).ok();
-        let counted = || fs::read_dir("/proc/self/fd").map(|entries| (entries.count() as u64).saturating_sub(1)).ok();
         Self {
             cpu: Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), nanoseconds),
             threads,
-            descriptors: folder.filter(|count| *count > 0).or_else(counted),
+            descriptors: descriptors::open(),
             max_descriptors: descriptors::limit(),
         }
     }

@@ -24,7 +24,7 @@ pub enum Kept {
     Found,
     /// There was no file, so it was made now.
     Created,
-    /// Other users could read or change the file, or the file was cut off, so a new secret was made.
+    /// Another user wrote the file, or could read or change it, or it was cut off, so a new secret was made.
     Replaced,
 }
 
@@ -47,7 +47,9 @@ pub fn keep(path: &Path) -> io::Result<(String, Kept)> {
     // Reads only the start, because a file with other content may be large.
     let (found, kept) = match read_start(path, LENGTH as u64 * 4) {
         Ok((bytes, metadata)) => {
-            let is_secret = metadata.mode() & OF_OTHERS == 0;
+            // A user who made the file before the first start knows what is in it.
+            let is_own = metadata.uid() == rustix::process::geteuid().as_raw() || metadata.uid() == 0;
+            let is_secret = is_own && metadata.mode() & OF_OTHERS == 0;
             let text = String::from_utf8(bytes).ok().filter(|_| is_secret).unwrap_or_default();
             (Some(text.trim().to_owned()).filter(|text| text.len() >= LENGTH), Kept::Replaced)
         }

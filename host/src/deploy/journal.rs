@@ -10,6 +10,7 @@
 
 use std::fs::{self, TryLockError};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -77,6 +78,7 @@ impl Journal {
             has_begun: AtomicBool::new(false),
             file: Mutex::default(),
         };
+        warn_of_owner(folder);
         match this.lock.take(|| Ok(())) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
@@ -252,6 +254,19 @@ impl Journal {
 
     fn component(&self, digest: &str) -> PathBuf {
         self.folder.join(COMPONENTS).join(format!("{digest}.{WASM}"))
+    }
+}
+
+/// Warns if a folder belongs to another user than this one and root.
+fn warn_of_owner(folder: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    let owner = fs::metadata(folder).map(|folder| folder.uid());
+    if let Some(owner) = owner.ok().filter(|owner| *owner != own && *owner != 0) {
+        tracing::warn!(
+            "the data folder {0} belongs to the user {owner}, who can change which versions serve; if that is not intended, \
+             remove it, or run `chown -R {own} {0}`",
+            folder.display()
+        );
     }
 }
 

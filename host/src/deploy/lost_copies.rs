@@ -192,7 +192,10 @@ mod tests {
         assert!(copies.note(&versions(&["a"])));
         let second = copies.take_untried();
         assert!(second.has(&a));
+        assert!(!copies.note(&versions(&[])));
         copies.set_tried(BTreeMap::new());
+        second.begin_handing_in();
+        assert_eq!(copies.reason(&a).as_deref(), Some(NOT_YET), "no state that was handed in names it");
         drop(second);
         assert!(!copies.note(&versions(&[])) && copies.is_empty() && copies.reason(&a).is_none());
     }

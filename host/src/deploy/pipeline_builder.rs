@@ -13,6 +13,7 @@ use super::build_state::BuildState;
 use super::pipeline_build::{PipelineBuild, Selection};
 use super::read_ahead::ReadAhead;
 use super::served_pipeline::ServedPipeline;
+use crate::base::descriptors;
 use crate::config::Config;
 use crate::records::Records;
 
@@ -54,8 +55,8 @@ impl PipelineBuilder {
     /// build can reuse them.
     ///
     /// # Errors
-    /// If a pipeline or a model cannot be built. The error names all models that cannot be built, otherwise the first
-    /// pipeline.
+    /// If a pipeline or a model cannot be built, or new stages have left too few file descriptors. The error names all models
+    /// that cannot be built, otherwise the first pipeline.
     pub async fn build(
         &mut self,
         config: &Arc<Config>,
@@ -73,7 +74,7 @@ impl PipelineBuilder {
             return Err(BuildError::new(key, format!("{reason}{others}")).temporary(is_temporary));
         }
         self.state.retain(config);
-        let generation = self.state.files.generation();
+        let (generation, known) = (self.state.files.generation(), held.len());
         self.state.built.begin(config, generation);
         let mut pipelines = BTreeMap::new();
         for (name, pipeline) in &config.pipelines {
@@ -87,6 +88,10 @@ impl PipelineBuilder {
                 }
             };
             pipelines.insert(name.clone(), built);
+        }
+        // Without any, no connection could be accepted, and no file be written. What needs no new stages is never refused.
+        if held.len() > known {
+            descriptors::check_left().map_err(|error| BuildError::new("", error.to_string()).temporary(true))?;
         }
         Ok(pipelines)
     }

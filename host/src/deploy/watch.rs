@@ -73,7 +73,7 @@ async fn watch_once(deployments: Weak<Deployments>) {
                 let pending = scan(build, &mut file);
                 let config = build.change(async |_, deployer| deployer.config().clone());
                 let wanted = folders(&config);
-                if watched.as_ref().is_none_or(|(watched, _)| *watched != wanted) {
+                if watched.as_ref().is_none_or(|(watched, _)| *watched != wanted) && can_start_thread() {
                     let watcher = start_watcher(wake, wanted.clone());
                     watched = Some((wanted, watcher));
                 }
@@ -100,6 +100,12 @@ fn folders(config: &Config) -> Vec<WatchedFolder> {
         folders.push(config.resolve(Path::new(".")));
     }
     folders.into_iter().filter_map(|folder| Some((folder.clone(), folder_id(&folder).ok()?))).collect()
+}
+
+/// Returns true if a thread can be started. `notify` panics if it cannot start its own; the next scan tries it again.
+fn can_start_thread() -> bool {
+    let started = std::thread::Builder::new().name("events".to_owned()).spawn(|| ());
+    started.is_ok_and(|thread| thread.join().is_ok())
 }
 
 /// Starts a watcher that sends to `wake` at every event that may be a change. If it cannot be started, only the timer

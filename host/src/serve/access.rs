@@ -99,8 +99,8 @@ impl Access {
             Ok((token, kept)) => {
                 if kept == Kept::Replaced {
                     tracing::warn!(
-                        "{place} was incomplete, or other users could read it; a new administration token was written \
-                         to it, which only its owner can read"
+                        "{place} was incomplete or of another user, or other users could read it; a new administration \
+                         token was written to it, which only its owner can read"
                     );
                 }
                 Self::with(&token, place, IN_DATA_FOLDER)

@@ -47,11 +47,22 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), ServeError> {
     if hosts.next().is_some() {
         return Err(ServeError::invalid("the header `Host` is given more than once"));
     }
-    let is_host = |host: &[u8]| host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok());
     if !is_host(host.as_bytes()) {
         return Err(ServeError::invalid("the header `Host` is not a host with an optional port"));
     }
     Ok(())
+}
+
+/// Returns true if a header `Host` is empty, or a host with an optional port.
+fn is_host(host: &[u8]) -> bool {
+    if host.is_empty() {
+        return true;
+    }
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    // `Authority` takes any text as the port. An empty one is allowed (RFC 3986, section 3.2.3).
+    let Some(rest) = authority.as_str().strip_prefix(authority.host()) else { return false };
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    matches!(rest, "" | ":") || rest.strip_prefix(':').is_some_and(is_port)
 }
 
 /// Checks the header `Transfer-Encoding` (RFC 9112, section 6.1). hyper removes one `chunked` at the end. A body with any
@@ -94,6 +105,18 @@ fn without_slashes(uri: &Uri) -> Option<Uri> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_has_no_user_and_its_port_is_a_number() {
+        for host in ["", "a", "a.b:80", "a:", "127.0.0.1:65535", "[::1]", "[::1]:8080", "A_b-c"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in
+            ["a:b", "a:80x", "a:+80", "a:65536", "a@b", "a@a", "a@a:80", "a, b", "a b", "[::1]x", "[::1]:x", ":80x"]
+        {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
 
     #[test]
     fn slashes_at_the_end_are_ignored() {

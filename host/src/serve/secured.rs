@@ -39,9 +39,24 @@ pub(super) struct Handshake<S> {
     failures: Arc<FailureLog>,
 }
 
+/// The error of a handshake, as the library of TLS says it.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Why there is no TLS connection.
+fn explain(error: &io::Error) -> String {
+    match tls_error(error) {
+        Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+            "the client does not speak TLS; perhaps its address begins with `http://` instead of `https://`".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// Why the certificate of the client was refused; `None` if the handshake failed for another reason.
 fn certificate_failure(error: &io::Error) -> Option<Failure> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+    match tls_error(error)? {
         rustls::Error::NoCertificatesPresented => Some(Failure::Missing),
         // A server checks no other certificates.
         rustls::Error::InvalidCertificate(_) => Some(Failure::Wrong),
@@ -73,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Secured<S> {
         match opened {
             Ok(stream) => *self = Self::Encrypted(Box::new(stream)),
             Err(error) => {
-                handshake.failures.not_encrypted(handshake.peer, certificate_failure(&error), &error);
+                handshake.failures.not_encrypted(handshake.peer, certificate_failure(&error), &explain(&error));
                 *self = Self::Failed;
                 return Poll::Ready(Err(error));
             }

@@ -20,6 +20,7 @@ mod explain;
 mod layout;
 mod model_layout;
 pub mod model_pull;
+mod named_address;
 mod parse;
 pub mod reference;
 mod registry_client;

@@ -12,7 +12,7 @@ use plimsoll_runtime::text::shortened;
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::reference::is_loopback_host;
+use super::named_address::{NOT_USED, may_use, redirects};
 
 type Failure = OciDistributionError;
 
@@ -53,6 +53,7 @@ impl RegistryClient {
     ) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(connect_timeout)
+            .redirect(redirects(is_loopback))
             .user_agent(concat!("plimsoll/", env!("CARGO_PKG_VERSION")));
         if is_loopback {
             // Plain HTTP must not leave this machine.
@@ -90,12 +91,10 @@ impl RegistryClient {
         let realm: Url = named.parse().map_err(|_| {
             Failure::SpecViolationError(format!("the registry names no token service, but `{}`", shortened(&named)))
         })?;
-        let is_local = self.is_loopback && realm.host_str().is_some_and(is_loopback_host);
-        if realm.scheme() != "https" && !is_local {
-            return Err(Failure::SpecViolationError(format!(
-                "the token service `{}` is not used, because the password would leave this machine over plain HTTP",
-                shortened(&named)
-            )));
+        if !may_use(&realm, self.is_loopback) {
+            let named = shortened(&named);
+            let reason = format!("the token service `{named}` does not get the password: {NOT_USED}");
+            return Err(Failure::SpecViolationError(reason));
         }
         let scope = format!("repository:{}:{actions}", self.repository);
         let mut query = vec![("scope", scope)];
@@ -136,9 +135,17 @@ impl RegistryClient {
         let location = begun.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         // A registry may return a path, or a whole URL.
         let location = begun.url().join(location).map_err(|error| Failure::UrlParseError(error.to_string()))?;
+        if !may_use(&location, self.is_loopback) {
+            let location = shortened(location.as_str());
+            let reason = format!("the registry wants a blob at `{location}`, which does not get it: {NOT_USED}");
+            return Err(Failure::SpecViolationError(reason));
+        }
+        // Credentials and tokens are for the registry alone.
+        let is_own = Url::parse(&self.api).is_ok_and(|api| api.origin() == location.origin());
         let request = self.http.put(location).query(&[("digest", digest)]).body(bytes);
         let request = request.header(CONTENT_TYPE, "application/octet-stream");
-        checked(with_access(request, &self.access).send().await?).await.map(drop)
+        let request = if is_own { with_access(request, &self.access) } else { request };
+        checked(request.send().await?).await.map(drop)
     }
 
     /// Sends a manifest.

@@ -118,6 +118,24 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_two_changes_keep_stays_until_both_have_ended() {
+        let folder = std::env::temp_dir().join(format!("plimsoll-wanted-{}", uuid::Uuid::new_v4()));
+        let journal = Journal::open(&folder).expect("opened");
+        let artifact = artifact(7);
+        let digest = artifact.identity.digest.to_string();
+        let [first, second] = [(); 2].map(|()| journal.protect([digest.clone()].into()));
+        journal.keep(artifact).expect("kept");
+        let state = JournalState::default();
+        for (protected, is_kept) in [(first, true), (second, false)] {
+            drop(protected);
+            journal.announce(&state);
+            journal.write(&state).expect("written");
+            assert_eq!(journal.component(&digest).is_file(), is_kept);
+        }
+        fs::remove_dir_all(folder).expect("removed");
+    }
+
+    #[test]
     fn a_copy_that_is_written_beside_the_changes_stays_until_a_state_may_name_it() {
         let folder = std::env::temp_dir().join(format!("plimsoll-wanted-{}", uuid::Uuid::new_v4()));
         let journal = Journal::open(&folder).expect("opened");

@@ -16,6 +16,7 @@ use plimsoll_runtime::text::shortened;
 use serde_json::{Value, json};
 
 use super::body::{self, Limits};
+use super::encoding;
 use super::parameters::{NoParameters, Parameters, PluginName};
 use crate::deploy::durability::{Durability, NotRemembered};
 use crate::deploy::release::FileError;
@@ -77,6 +78,7 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Response, ServeError> {
     let [sha256, version, expect] = parameters.named(["sha256", "version", "expect"])?;
+    encoding::refuse_packed(&headers)?;
     let rejected = |detail: String| ServeError::new(ErrorKind::PluginRejected, detail);
     check_plugin_name(&name).map_err(|error| rejected(error.to_string()))?;
     let current = || {

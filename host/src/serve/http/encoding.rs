@@ -108,6 +108,20 @@ impl Read for Members {
     }
 }
 
+/// Refuses a compressed body, for a route that does not decompress. Otherwise its bytes would be taken for something that the
+/// caller did not send.
+///
+/// # Errors
+/// If the request has another `Content-Encoding` than `identity`.
+pub(super) fn refuse_packed(headers: &HeaderMap) -> Result<(), ServeError> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut others = encodings.filter(|value| !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let Some(other) = others.next() else { return Ok(()) };
+    let other = shortened(&String::from_utf8_lossy(other.as_bytes()));
+    let detail = format!("Content-Encoding `{other}` is not supported by this route; send the body as it is");
+    Err(ServeError::new(ErrorKind::UnsupportedEncoding, detail))
+}
+
 /// Decompresses the body according to `Content-Encoding`. `reserved` grows with the decompressed body, and shrinks to it
 /// at the end.
 ///

@@ -19,6 +19,7 @@ use crate::serve::App;
 use crate::serve::administrator::Administrator;
 use crate::serve::error::ServeError;
 use crate::serve::http::body::{self, Limits};
+use crate::serve::http::encoding;
 use crate::serve::http::parameters::{NoParameters, Parameters};
 use crate::serve::oip::repository::{self, IndexEntry};
 
@@ -109,6 +110,7 @@ pub(in crate::serve::http) async fn unload(
 
 /// Reads a small JSON body. An empty body gives the default.
 async fn read<T: DeserializeOwned + Default>(app: &App, headers: &HeaderMap, body: Body) -> Result<T, ServeError> {
+    encoding::refuse_packed(headers)?;
     let limits = Limits { size: MAX_BODY, size_key: "the limit of this route", ..Limits::for_request(app, None) };
     let (bytes, _counted) = body::receive_within(app, headers, body, &limits, app.admission.body(None)).await?;
     if bytes.is_empty() {
