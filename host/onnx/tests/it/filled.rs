@@ -1,5 +1,5 @@
-//! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote, or
-//! panicking.
+//! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote or with
+//! the limits of another type, or panicking.
 
 use rten::Value;
 use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
@@ -132,6 +132,16 @@ fn cases() -> Vec<(Case, Case)> {
         Case::of("Slice", inputs, vec![])
     };
     cases.push((reversed(0), reversed(2)));
+    // The engine's least and largest integers are those of INT32, and the values are INT64.
+    for operator in ["ReduceMax", "ReduceMin"] {
+        let reduce = |shape: &[usize], axes: &[i32]| {
+            let x = ints(shape, &vec![7; shape.iter().product()]);
+            let axes = axes.iter().map(|&axis| ("constant_axes", ints(&[1], &[axis])));
+            Case::of(operator, [("x", x)].into_iter().chain(axes).collect(), vec![])
+        };
+        cases.push((reduce(&[2, 0], &[]), reduce(&[2, 2], &[])));
+        cases.push((reduce(&[2, 0], &[-1]), reduce(&[0, 2], &[1])));
+    }
     cases
 }
 
