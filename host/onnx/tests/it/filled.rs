@@ -162,3 +162,28 @@ fn the_engine_fails_with_the_node_for_a_value_without_elements() {
         assert!(result.is_ok(), "{}: {:?}", right.operator, result.err());
     }
 }
+
+/// The largest of no elements is negative infinity, which no integer represents.
+#[test]
+fn the_largest_of_no_elements_is_not_converted() {
+    let named = |operator: &str, input: &str, output: &str| graphs::named(operator, &[input], &[output], &[]);
+    let bytes = |ty: DataType| {
+        let mut reduce = named("ReduceMax", "small", "largest");
+        reduce.input.push("axes".into());
+        let cast = graphs::named("Cast", &["largest"], &["y"], &[("to", ty.0.into())]);
+        let graph = GraphProto {
+            input: vec![input("x", DataType::FLOAT, 2)],
+            node: vec![named("Sigmoid", "x", "small"), reduce, cast],
+            output: vec![value("y")],
+            initializer: vec![graphs::ints("axes", &[1], &[0])],
+            ..GraphProto::default()
+        };
+        file(graph, 18)
+    };
+    for ty in [DataType::INT32, DataType::INT64, DataType::UINT8] {
+        assert!(graphs::run(bytes(ty), &[("x", ones(&[2, 3]))]).is_ok(), "{ty:?}");
+        let error = graphs::run(bytes(ty), &[("x", ones(&[0, 3]))]).expect_err("no integer");
+        let text = plimsoll_onnx::refused(&error).unwrap_or(error);
+        assert!(text.contains("does not fit the integer type"), "{text}");
+    }
+}
