@@ -194,7 +194,8 @@ mod tests {
         let of = |sizes: &[Option<i64>], ty: DataType, axis: i64| {
             let mut values = values(1.0, &[]);
             values.insert("x", Info { bound: 1.0, ty: Some(ty), sizes: Some(sizes.to_vec()), ..Info::unknown() });
-            largest(&new("ReduceMax", &["x"], "y").with_ints("axes", &[axis]), "ReduceMax", &values)
+            values.insert("axes", Info::constant(&tensor::of_ints("axes", &[axis])));
+            largest(&new("ReduceMax", &["x", "axes"], "y"), "ReduceMax", &values)
         };
         assert_eq!(of(&[Some(2), Some(3)], DataType::FLOAT, -1), 1.0);
         assert_eq!(of(&[None, Some(3)], DataType::FLOAT, 1), 1.0);
