@@ -166,16 +166,21 @@ fn the_engine_fails_with_the_node_for_a_value_without_elements() {
 /// The largest of no elements is negative infinity, which no integer represents.
 #[test]
 fn the_largest_of_no_elements_is_not_converted() {
-    let named = |operator: &str, input: &str, output: &str| graphs::named(operator, &[input], &[output], &[]);
+    let named = |operator: &str, inputs: &[&str], output: &str| graphs::named(operator, inputs, &[output], &[]);
     let bytes = |ty: DataType| {
-        let mut reduce = named("ReduceMax", "small", "largest");
-        reduce.input.push("axes".into());
-        let cast = graphs::named("Cast", &["largest"], &["y"], &[("to", ty.0.into())]);
         let graph = GraphProto {
             input: vec![input("x", DataType::FLOAT, 2)],
-            node: vec![named("Sigmoid", "x", "small"), reduce, cast],
+            node: vec![
+                named("Clip", &["x", "least", "most"], "small"),
+                named("ReduceMax", &["small", "axes"], "largest"),
+                graphs::named("Cast", &["largest"], &["y"], &[("to", ty.0.into())]),
+            ],
             output: vec![value("y")],
-            initializer: vec![graphs::ints("axes", &[1], &[0])],
+            initializer: vec![
+                graphs::ints("axes", &[1], &[0]),
+                graphs::floats("least", &[], &[0.0]),
+                graphs::floats("most", &[], &[1.0]),
+            ],
             ..GraphProto::default()
         };
         file(graph, 18)
