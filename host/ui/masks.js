@@ -19,6 +19,8 @@ export function runs(counts) {
 }
 
 const MAX_PIXELS = 2 ** 26;
+// Pixels of all segments together. They may overlap.
+const MAX_DRAWN = 2 ** 28;
 
 // A picture of the segments over the image. `segments` are `[segment, colour]`, `colours` are `[red, green, blue]`.
 export function mask(segments, width, height, colours) {
@@ -27,14 +29,20 @@ export function mask(segments, width, height, colours) {
   const canvas = el('canvas', { class: 'mask', width, height, role: 'img', 'aria-label': `The masks of ${segments.length} segments` });
   const context = canvas.getContext('2d');
   const picture = context.createImageData(width, height);
+  let left = MAX_DRAWN;
   segments.forEach(([{ rle }, colour]) => {
     let place = 0;
     runs(rle.counts).forEach((length, turn) => {
-      for (const end = Math.min(place + Math.max(0, length), width * height); place < end; place += 1) {
-        if (turn % 2 === 0) continue;
-        const pixel = 4 * ((place % height) * width + Math.floor(place / height));
-        picture.data.set([...colours[colour], 255], pixel);
+      const end = Math.min(place + Math.max(0, length), width * height);
+      if (turn % 2 === 1) {
+        left -= end - place;
+        if (left < 0) throw new Error('too many pixels of segments');
+        for (; place < end; place += 1) {
+          const pixel = 4 * ((place % height) * width + Math.floor(place / height));
+          picture.data.set([...colours[colour], 255], pixel);
+        }
       }
+      place = end;
     });
   });
   context.putImageData(picture, 0, 0);

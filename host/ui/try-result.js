@@ -9,6 +9,9 @@ import { mask } from '/console/masks.js';
 const COLOURS = [[255, 176, 0], [76, 201, 240], [255, 93, 143], [158, 240, 26], [199, 125, 255], [255, 123, 0], [45, 212, 191],
   [248, 243, 43]];
 
+// The most results that are drawn: a plugin may reply with any number, and the browser must not stop.
+const MOST = 1000;
+
 // A reply of an unknown form is shown as it is.
 export function shownReply(reply, pipeline, picture) {
   try {
@@ -34,12 +37,13 @@ function drawn(reply, pipeline, picture) {
   return [
     ...parts,
     found && !isPlaced && (found.length === 0 ? el('p', {}, 'There are no items.') : el('ol', { class: 'found' },
-      found.map((item) => el('li', {}, described(answer(item) === undefined ? { label: 'item', ...item } : item))))),
+      found.slice(0, MOST).map((item) => el('li', {}, described(answer(item) === undefined ? { label: 'item', ...item } : item))))),
     json?.predictions && bars(json.predictions),
     typeof json?.text === 'string' && el('p', { class: 'text' }, json.text, ' ', el('small', {}, `confidence ${percent(json.confidence ?? 0)}`)),
     Array.isArray(json?.embedding) && el('p', {}, `${json.embedding.length} dimensions: ${json.embedding.slice(0, 8).map((x) => x.toFixed(4)).join(', ')} …`),
     reply.text && el('pre', { tabindex: 0 }, reply.text.slice(0, 20000)),
     reply.size !== undefined && el('p', {}, `${bytes(reply.size)} of ${reply.type}`),
+    Math.max(found?.length ?? 0, json?.predictions?.length ?? 0) > MOST && el('p', { class: 'small' }, `Only the first ${MOST} results are shown.`),
     facts(reply, pipeline),
   ];
 }
@@ -65,7 +69,7 @@ function boxes(found, { width, height }, picture) {
   let layer;
   const draw = (threshold) => {
     // Each keeps its colour in the list, the outlines and the mask.
-    const kept = found.map((item, at) => [item, at % COLOURS.length]).filter(([{ score }]) => score === undefined || score >= threshold);
+    const kept = found.map((item, at) => [item, at % COLOURS.length]).filter(([{ score }]) => score === undefined || score >= threshold).slice(0, MOST);
     overlay.setAttribute('aria-label', `${kept.length} of ${found.length} shown`);
     overlay.replaceChildren(...kept.flatMap(([item, colour]) => shapes(item, colour, line)));
     list.replaceChildren(...kept.map(([item, colour]) => el('li', { class: `colour${colour}` }, described(item))));
@@ -126,7 +130,7 @@ function shapes(item, colour, line) {
   ].flat().filter(Boolean);
 }
 
-const bars = (predictions) => el('ol', { class: 'bars' }, predictions.map(({ label, probability }) => el('li', {},
+const bars = (predictions) => el('ol', { class: 'bars' }, predictions.slice(0, MOST).map(({ label, probability }) => el('li', {},
   el('span', { class: 'name' }, label),
   el('span', { class: 'bar' }, el('i', { style: { width: `${100 * Math.max(0, Math.min(1, probability))}%` } })),
   el('span', { class: 'number' }, percent(probability, 2)))));
@@ -134,7 +138,7 @@ const bars = (predictions) => el('ol', { class: 'bars' }, predictions.map(({ lab
 // The stages that ran, by the names of reports.
 function stagesOf({ preprocess, chips, steps, postprocess }, chip) {
   // A step has a stage for each chip, or one for all.
-  const middle = steps ? steps.map(({ stages }) => stages[chip] ?? stages['']) : [chips[chip]];
+  const middle = steps ? steps.map(({ stages }) => stages[Object.hasOwn(stages, chip) ? chip : '']) : [chips[chip]];
   return new Map([preprocess, ...middle, postprocess].filter(Boolean).map((stage) => [stage.name, stage]));
 }
 

@@ -166,7 +166,12 @@ async fn grpc_every_datatype_uses_its_field_of_the_contents() {
         ("INT8", InferTensorContents { int_contents: vec![128, 0], ..contents() }, "range for INT8"),
         ("UINT16", InferTensorContents { uint_contents: vec![65536, 0], ..contents() }, "range for UINT16"),
         ("FP32", InferTensorContents { fp32_contents: vec![0.5], ..contents() }, "has 1"),
-        ("FP32", InferTensorContents { fp64_contents: vec![0.5, 0.5], ..contents() }, "has 0"),
+        ("FP32", InferTensorContents { fp64_contents: vec![0.5, 0.5], ..contents() }, "are in `fp32_contents`"),
+        (
+            "FP32",
+            InferTensorContents { fp32_contents: vec![0.5, 0.5], int_contents: vec![7], ..contents() },
+            "`int_contents` has elements",
+        ),
         ("FP16", InferTensorContents { fp32_contents: vec![0.5, 0.5], ..contents() }, "`raw_input_contents`"),
     ] {
         let inputs = vec![tensor(datatype, Some(given))];

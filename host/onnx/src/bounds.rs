@@ -47,6 +47,12 @@ fn of_operator(node: &NodeProto, operator: &str, values: &Values) -> f64 {
                 _ => info(0).bound,
             }
         }
+        // Of no elements, they are the limits of the type. With these types, the node fails then (`rules::filled`).
+        "ReduceMax" | "ReduceMin"
+            if !matches!(info(0).ty, Some(DataType::INT64 | DataType::BOOL)) && may_reduce_nothing(node, values) =>
+        {
+            UNKNOWN
+        }
         "Identity" | "Unsqueeze" | "Squeeze" | "Reshape" | "Transpose" | "Flatten" | "Slice" | "Split" | "Tile"
         | "Expand" | "Gather" | "GatherND" | "GatherElements" | "ReduceMax" | "ReduceMin" | "Abs" | "Neg" | "TopK"
         | "DepthToSpace" | "Trilu" => info(0).bound,
@@ -103,6 +109,19 @@ fn of_operator(node: &NodeProto, operator: &str, values: &Values) -> f64 {
             None => info(0).bound * LARGEST_COUNT,
         },
         _ => UNKNOWN,
+    }
+}
+
+/// True if a dimension over which a node reduces may have no elements.
+fn may_reduce_nothing(node: &NodeProto, values: &Values) -> bool {
+    let info = |index: usize| node.input(index).and_then(|name| values.get(name));
+    let Some(input) = info(0) else { return true };
+    let computed = || Some(info(1)?.constant.as_ref()?.iter().map(|&axis| axis as i64).collect());
+    let axes: Option<Vec<i64>> = node.ints("axes").map(<[i64]>::to_vec).or_else(computed);
+    let has_elements = |size: Option<i64>| size.is_some_and(|size| size > 0);
+    match axes.filter(|axes| !axes.is_empty()) {
+        Some(axes) => !axes.iter().all(|&axis| has_elements(input.size(axis))),
+        None => input.sizes.as_ref().is_none_or(|sizes| !sizes.iter().all(|&size| has_elements(size))),
     }
 }
 
@@ -168,5 +187,20 @@ mod tests {
         assert_eq!(largest(&node, "Mul", &values(UNKNOWN, &[("zero", 0.0)])), 0.0);
         let node = new("Div", &["x", "zero"], "y");
         assert_eq!(largest(&node, "Div", &values(0.0, &[("zero", 0.0)])), UNKNOWN);
+    }
+
+    #[test]
+    fn the_largest_of_no_elements_has_no_bound() {
+        let of = |sizes: &[Option<i64>], ty: DataType, axis: i64| {
+            let mut values = values(1.0, &[]);
+            values.insert("x", Info { bound: 1.0, ty: Some(ty), sizes: Some(sizes.to_vec()), ..Info::unknown() });
+            values.insert("axes", Info::constant(&tensor::of_ints("axes", &[axis])));
+            largest(&new("ReduceMax", &["x", "axes"], "y"), "ReduceMax", &values)
+        };
+        assert_eq!(of(&[Some(2), Some(3)], DataType::FLOAT, -1), 1.0);
+        assert_eq!(of(&[None, Some(3)], DataType::FLOAT, 1), 1.0);
+        assert_eq!(of(&[None, Some(3)], DataType::FLOAT, 0), UNKNOWN);
+        assert_eq!(of(&[Some(2), Some(0)], DataType::INT32, 1), UNKNOWN);
+        assert_eq!(of(&[None, Some(3)], DataType::INT64, 0), 1.0);
     }
 }

@@ -160,6 +160,18 @@ def structures():
         yield f"version-{version}", joined(with_first(lossy, 0, lambda byte: byte & ~0xE | version << 1))
     yield "lossless-version", joined(with_first(lossless, 4, lambda byte: byte | 0x20))
     yield "scaled", joined(with_first(lossy, 7, lambda byte: byte | 0x40))
+    # Of one colour, almost nothing is in the second partition, that of the coefficients. libwebp does not read such a file
+    # without it, even if no bit is needed. The byte that makes the length even counts as a part of it.
+    for level in (0, 128):
+        for side in (16, 40):
+            plain = parts(encode(numpy.full((side, side, 3), level, numpy.uint8), quality=80))["VP8 "]
+            head_bits = int.from_bytes(plain[:3], "little")
+            begin = 10 + (head_bits >> 5)
+            for length in range(len(plain) - begin):
+                yield f"partition-of-{length}-bytes-{level}-{side}", joined(("VP8 ", plain[: begin + length]))
+            # The first partition has one more byte.
+            longer = (head_bits + (1 << 5)).to_bytes(3, "little") + plain[3:begin] + b"\0"
+            yield f"partition-empty-{level}-{side}", joined(("VP8 ", longer))
     for name, whole in (("", joined(lossy)), ("extended-", joined(head, alpha, lossy))):
         for more in (0, 3, 4, 8):
             # Bytes after the last chunk that belong to the file, and some that do not.

@@ -105,6 +105,19 @@ async fn replies_of_any_form_and_reasons_are_only_text() {
         browser.eval("[typeof window.hacked, document.querySelectorAll('[src=x], [onerror], [onload]').length]"),
         json!(["undefined", 0])
     );
+    // A plugin can reply with any number of results.
+    for (reply, drawn) in [
+        (
+            "{ detections: Array(3000).fill({ label: 'a', score: 1, box: [0, 0, 1, 1] }), width: 9, height: 9 }",
+            ".found li",
+        ),
+        ("{ predictions: Array(3000).fill({ label: 'a', probability: 0.1 }) }", ".bars li"),
+        ("{ items: Array(3000).fill({ text: 'a' }) }", ".found li"),
+    ] {
+        let shown = browser.eval(&show_reply(format!("type: 'application/json', json: {reply}")));
+        assert!(shown.as_str().expect("text").contains("Only the first 1000 results are shown."), "{reply}");
+        assert_eq!(browser.eval(&format!("document.querySelectorAll('{drawn}').length")), 1000, "{reply}");
+    }
     assert_eq!(browser.errors(), Vec::<serde_json::Value>::new());
 }
 

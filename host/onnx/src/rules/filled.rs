@@ -1,8 +1,9 @@
 //! Values without elements, of which the engine returns memory that it never wrote (`GlobalAveragePool`, `GlobalMaxPool`,
-//! `GatherElements`), or for which it panics. The node fails while the model runs instead, also if the model computes the
+//! `GatherElements`), for which it panics, or of which it returns the least or largest INT32 instead of the least or largest
+//! INT64 or BOOL (`ReduceMax`, `ReduceMin`). The node fails while the model runs instead, also if the model computes the
 //! sizes. Where a size is known, or an empty value cannot reach the engine's fault, no check is added.
 
-use rten_onnx::onnx::NodeProto;
+use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::guard;
 use crate::node::{Attributes, Edit, new, title};
@@ -62,6 +63,10 @@ fn needed(node: &NodeProto, replaced: &[NodeProto], site: &Site) -> Vec<(usize, 
     match node.op_type.as_deref().unwrap_or_default() {
         "GlobalAveragePool" | "GlobalMaxPool" => one(Part::From(2)),
         "GatherElements" | "ArgMax" | "ArgMin" => one(Part::Axes(vec![axis(0)])),
+        operator @ ("ReduceMax" | "ReduceMin") if !has_limits_of_the_engine(node, site) => {
+            let is_kept = replaced.iter().any(|other| other.op_type.as_deref() == Some(operator));
+            is_kept.then(|| (0, reduced(node, site))).into_iter().collect()
+        }
         // The estimate of a run (`run_size`) knows the sizes of other values.
         "BatchNormalization" | "InstanceNormalization" if is_computed(node, site) => one(Part::From(0)),
         "LayerNormalization" | "RMSNormalization" if !scale_needs_elements(node, replaced, site) => {
@@ -78,6 +83,19 @@ fn needed(node: &NodeProto, replaced: &[NodeProto], site: &Site) -> Vec<(usize, 
         "Slice" => backwards(node, site).map(one).unwrap_or_default(),
         _ => Vec::new(),
     }
+}
+
+/// True if the least and the largest number of a value's type are those of the type in which the engine computes it.
+fn has_limits_of_the_engine(node: &NodeProto, site: &Site) -> bool {
+    let exact = [DataType::FLOAT, DataType::FLOAT16, DataType::INT32];
+    site.info(node, 0).ty.is_some_and(|ty| exact.contains(&ty))
+}
+
+/// The dimensions over which a node reduces.
+fn reduced(node: &NodeProto, site: &Site) -> Part {
+    let computed = || Some(site.info(node, 1).constant?.iter().map(|&axis| axis as i64).collect());
+    let axes = node.ints("axes").map(<[i64]>::to_vec).or_else(computed);
+    axes.filter(|axes| !axes.is_empty()).map_or(Part::From(0), Part::Axes)
 }
 
 /// True if a dimension cannot be 0, as far as it is known.

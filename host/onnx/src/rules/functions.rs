@@ -4,12 +4,29 @@ use rten_onnx::onnx::{DataType, NodeProto};
 
 use super::{Replaced, keep};
 use crate::node::{Attributes, Edit, new};
+use crate::rejected::Reason;
 use crate::site::Site;
 
 /// From here on, `ln(1 + exp(x))` is x in FLOAT.
 const LINEAR: f32 = 20.0;
 /// From here on, the square root of x² + 1 is x in FLOAT.
 const LARGE: f32 = 1e9;
+
+/// `PRelu`. The engine repeats the slope to the shape of the value, as ONNX says, but not the value to that of the slope.
+pub(super) fn prelu(node: NodeProto, site: &mut Site) -> Replaced {
+    if let (Some(value), Some(slope)) = (site.info(&node, 0).sizes, site.info(&node, 1).sizes) {
+        let mut pairs = slope.iter().rev().zip(value.iter().rev());
+        let fits = |(slope, value): (&Option<i64>, &Option<i64>)| match (slope, value) {
+            (Some(slope), Some(value)) => slope == value || *slope == 1,
+            _ => true,
+        };
+        if slope.len() > value.len() || !pairs.all(fits) {
+            let text = "repeats the slope to the shape of the value, but not the value to the shape of the slope";
+            return Err(Reason::with_fix(text, "give the slope the shape of the value, or fewer or single elements"));
+        }
+    }
+    keep(node, site)
+}
 
 /// `Softplus`. The engine's exponential overflows: `Where(x > 20, x, Softplus(x))`.
 pub(super) fn softplus(mut node: NodeProto, site: &mut Site) -> Replaced {

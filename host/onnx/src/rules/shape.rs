@@ -14,14 +14,27 @@ pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
     if node.input(3).is_some() {
         return Err(Reason::with_fix("does not support `axes`", "give pads for every dimension"));
     }
-    if node.text_or("mode", "constant") == "reflect" { reflect(node, site) } else { keep(node, site) }
+    let mode = node.text_or("mode", "constant");
+    if mode != "constant"
+        && let Some(pads) = stated_pads(&node, site)
+        && pads.iter().enumerate().any(|(at, &pad)| pad > 0 && at % (pads.len() / 2).max(1) + 2 < pads.len() / 2)
+    {
+        let text = format!("pads only the last two dimensions with elements of the value (`mode` = `{mode}`)");
+        return Err(Reason::with_fix(text, "pad the others with the mode `constant`"));
+    }
+    if mode == "reflect" { reflect(node, site) } else { keep(node, site) }
+}
+
+/// The pads, if the file states them.
+fn stated_pads(node: &NodeProto, site: &Site) -> Option<Vec<i64>> {
+    let stated = node.ints("pads").map(<[i64]>::to_vec);
+    stated.or_else(|| Some(site.info(node, 1).constant?.iter().map(|&pad| pad as i64).collect()))
 }
 
 /// `Pad` by a reflection, which may not be longer than the value, less its edge: the engine computes other numbers for a
 /// longer one. Where a size is not known, the node fails while it runs.
 fn reflect(node: NodeProto, site: &mut Site) -> Replaced {
-    let stated = node.ints("pads").map(<[i64]>::to_vec);
-    let pads = stated.or_else(|| Some(site.info(&node, 1).constant?.iter().map(|&pad| pad as i64).collect()));
+    let pads = stated_pads(&node, site);
     // The check adds 0 to the value, which the engine has for these types only.
     let is_number =
         |ty| matches!(ty, DataType::FLOAT | DataType::FLOAT16 | DataType::INT64 | DataType::INT32 | DataType::BOOL);

@@ -1,4 +1,5 @@
-//! Divisions by one number are exact, whatever comes after them, and reflections that are too long fail.
+//! Divisions by one number are exact, whatever comes after them; reflections that are too long fail; what the engine does
+//! not pad or repeat is rejected.
 
 use rten::Value;
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
@@ -175,5 +176,41 @@ fn an_upsample_that_reduces_is_rejected() {
         };
         let result = plimsoll_onnx::prepare(file(graph, 9), &[]).map(drop).map_err(|error| error.to_string());
         assert_eq!(result.is_ok(), is_right, "{result:?}");
+    }
+}
+
+/// The engine refuses these in each request.
+#[test]
+fn padding_of_outer_dimensions_with_elements_is_rejected() {
+    let prepared = |mode: &str, pads: [i64; 6]| {
+        let node = named("Pad", &["x", "pads"], &["y"], &[]).with(text("mode", mode));
+        let x = shaped("x", DataType::FLOAT, &[Some(2), Some(3), None]);
+        plimsoll_onnx::prepare(model(vec![x], vec![node], vec![ints("pads", &[6], &pads)]), &[]).map(drop)
+    };
+    for mode in ["reflect", "edge", "wrap"] {
+        assert!(prepared(mode, [0, 1, 0, 0, 2, 1]).is_ok(), "{mode}");
+        for pads in [[1, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0]] {
+            let error = prepared(mode, pads).expect_err("outer").to_string();
+            assert!(error.contains("last two dimensions") && error.contains(mode), "{error}");
+        }
+    }
+    assert!(prepared("constant", [1, 0, 0, 1, 0, 0]).is_ok());
+}
+
+#[test]
+fn a_slope_that_is_larger_than_its_value_is_rejected() {
+    let prepared = |slope: &[i64]| {
+        let node = named("PRelu", &["x", "slope"], &["y"], &[]);
+        let x = shaped("x", DataType::FLOAT, &[Some(1), Some(3), None]);
+        let count = slope.iter().product::<i64>() as usize;
+        plimsoll_onnx::prepare(model(vec![x], vec![node], vec![floats("slope", slope, &vec![0.5; count])]), &[])
+            .map(drop)
+    };
+    for slope in [&[][..], &[1], &[3, 1], &[1, 3, 4]] {
+        assert!(prepared(slope).is_ok(), "{slope:?}");
+    }
+    for slope in [&[2, 3, 1][..], &[2, 1], &[1, 1, 3, 1]] {
+        let error = prepared(slope).expect_err("larger").to_string();
+        assert!(error.contains("(PRelu, operator set 17)") && error.contains("the shape of the slope"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote, or
-//! panicking.
+//! Values without elements: the engine fails with the node's name instead of answering with memory that nothing wrote or with
+//! the limits of another type, or panicking.
 
 use rten::Value;
 use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto};
@@ -132,6 +132,16 @@ fn cases() -> Vec<(Case, Case)> {
         Case::of("Slice", inputs, vec![])
     };
     cases.push((reversed(0), reversed(2)));
+    // The engine's least and largest integers are those of INT32, and the values are INT64.
+    for operator in ["ReduceMax", "ReduceMin"] {
+        let reduce = |shape: &[usize], axes: &[i32]| {
+            let x = ints(shape, &vec![7; shape.iter().product()]);
+            let axes = axes.iter().map(|&axis| ("constant_axes", ints(&[1], &[axis])));
+            Case::of(operator, [("x", x)].into_iter().chain(axes).collect(), vec![])
+        };
+        cases.push((reduce(&[2, 0], &[]), reduce(&[2, 2], &[])));
+        cases.push((reduce(&[2, 0], &[-1]), reduce(&[0, 2], &[1])));
+    }
     cases
 }
 
@@ -150,5 +160,35 @@ fn the_engine_fails_with_the_node_for_a_value_without_elements() {
         assert_eq!(refused, expected);
         let result = right.run();
         assert!(result.is_ok(), "{}: {:?}", right.operator, result.err());
+    }
+}
+
+/// The largest of no elements is negative infinity, which no integer represents.
+#[test]
+fn the_largest_of_no_elements_is_not_converted() {
+    let named = |operator: &str, inputs: &[&str], output: &str| graphs::named(operator, inputs, &[output], &[]);
+    let bytes = |ty: DataType| {
+        let graph = GraphProto {
+            input: vec![input("x", DataType::FLOAT, 2)],
+            node: vec![
+                named("Clip", &["x", "least", "most"], "small"),
+                named("ReduceMax", &["small", "axes"], "largest"),
+                graphs::named("Cast", &["largest"], &["y"], &[("to", ty.0.into())]),
+            ],
+            output: vec![value("y")],
+            initializer: vec![
+                graphs::ints("axes", &[1], &[0]),
+                graphs::floats("least", &[], &[0.0]),
+                graphs::floats("most", &[], &[1.0]),
+            ],
+            ..GraphProto::default()
+        };
+        file(graph, 18)
+    };
+    for ty in [DataType::INT32, DataType::INT64, DataType::UINT8] {
+        assert!(graphs::run(bytes(ty), &[("x", ones(&[2, 3]))]).is_ok(), "{ty:?}");
+        let error = graphs::run(bytes(ty), &[("x", ones(&[0, 3]))]).expect_err("no integer");
+        let text = plimsoll_onnx::refused(&error).unwrap_or(error);
+        assert!(text.contains("does not fit the integer type"), "{text}");
     }
 }

@@ -12,12 +12,44 @@ pub(super) enum ContentsError {
     /// The shape has another number of elements.
     #[error("the shape has {count} elements, but the field of {datatype} in `contents` has {found}")]
     Count { count: u64, datatype: Datatype, found: usize },
+    /// Another field has elements, too: one of the two would be ignored.
+    #[error("`{field}` has elements, but the elements of {datatype} are in `{own}`; leave the other fields empty")]
+    OtherField { field: &'static str, datatype: Datatype, own: &'static str },
     /// A value is out of range for the datatype.
     #[error("a value is out of range for {0}")]
     OutOfRange(Datatype),
     /// The datatype has no field.
     #[error("{0} has no field in `contents`; send it in `raw_input_contents`")]
     NoField(Datatype),
+}
+
+/// The fields with their numbers of elements.
+fn fields(contents: &InferTensorContents) -> [(&'static str, usize); 8] {
+    [
+        ("bool_contents", contents.bool_contents.len()),
+        ("int_contents", contents.int_contents.len()),
+        ("int64_contents", contents.int64_contents.len()),
+        ("uint_contents", contents.uint_contents.len()),
+        ("uint64_contents", contents.uint64_contents.len()),
+        ("fp32_contents", contents.fp32_contents.len()),
+        ("fp64_contents", contents.fp64_contents.len()),
+        ("bytes_contents", contents.bytes_contents.len()),
+    ]
+}
+
+/// The field of a datatype.
+fn field_of(datatype: Datatype) -> Result<&'static str, ContentsError> {
+    Ok(match datatype {
+        Datatype::Bool => "bool_contents",
+        Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => "int_contents",
+        Datatype::Int64 => "int64_contents",
+        Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => "uint_contents",
+        Datatype::Uint64 => "uint64_contents",
+        Datatype::Fp32 => "fp32_contents",
+        Datatype::Fp64 => "fp64_contents",
+        Datatype::Bytes => "bytes_contents",
+        Datatype::Fp16 | Datatype::Bf16 => return Err(ContentsError::NoField(datatype)),
+    })
 }
 
 /// Bytes in memory of the decoded elements, and of those to which [`read`] converts them.
@@ -38,14 +70,20 @@ pub(super) fn memory_of(contents: &InferTensorContents) -> u64 {
 /// Reads the elements from the field of their datatype.
 ///
 /// # Errors
-/// If the field has another number of elements, or a value that the datatype does not have.
+/// If the field has another number of elements, or a value that the datatype does not have, or another field has elements.
 pub(super) fn read(datatype: Datatype, count: u64, contents: InferTensorContents) -> Result<Data, ContentsError> {
-    let check = |found: usize| {
-        if found as u64 == count {
-            return Ok(());
+    let own = field_of(datatype)?;
+    let mut found = 0;
+    for (field, elements) in fields(&contents) {
+        if field == own {
+            found = elements;
+        } else if elements > 0 {
+            return Err(ContentsError::OtherField { field, datatype, own });
         }
-        Err(ContentsError::Count { count, datatype, found })
-    };
+    }
+    if found as u64 != count {
+        return Err(ContentsError::Count { count, datatype, found });
+    }
     fn numbers<T: Copy, const SIZE: usize>(
         values: &[T],
         bytes: impl Fn(T) -> Option<[u8; SIZE]>,
@@ -67,17 +105,6 @@ pub(super) fn read(datatype: Datatype, count: u64, contents: InferTensorContents
         fp64_contents: doubles,
         bytes_contents: elements,
     } = contents;
-    check(match datatype {
-        Datatype::Bool => bools.len(),
-        Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => ints.len(),
-        Datatype::Int64 => longs.len(),
-        Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => uints.len(),
-        Datatype::Uint64 => ulongs.len(),
-        Datatype::Fp32 => floats.len(),
-        Datatype::Fp64 => doubles.len(),
-        Datatype::Bytes => elements.len(),
-        Datatype::Fp16 | Datatype::Bf16 => return Err(ContentsError::NoField(datatype)),
-    })?;
     match datatype {
         Datatype::Bool => numbers(&bools, |value| Some([u8::from(value)]), datatype),
         Datatype::Int8 => numbers(&ints, |value| i8::try_from(value).ok().map(i8::to_le_bytes), datatype),
