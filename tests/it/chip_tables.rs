@@ -171,6 +171,24 @@ fn a_library_that_is_missing_broken_or_too_old_is_named() {
     assert!(text.contains("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`"), "{text}");
 }
 
+/// The process keeps the first library that it loads. If that one cannot be used, another one is not used in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_cannot_be_used_does_not_answer_for_another() {
+    if !is_alone("chip_tables::a_library_that_cannot_be_used_does_not_answer_for_another") {
+        return;
+    }
+    let Some(library) = onnxruntime() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let fake = fake_library(folder.path(), "1.99.0");
+    for _ in 0..2 {
+        let error = Server::rejection(&digits("cpu", "", Some(&fake))).await;
+        assert!(error.contains("it does not have the interface that its version has"), "{error}");
+    }
+    let error = Server::rejection(&digits("cpu", "", Some(&library))).await;
+    let expected = format!("this process has loaded {}, which cannot be used; restart it", fake.display());
+    assert!(error.contains(library.to_str().expect("text")) && error.contains(&expected), "{error}");
+}
+
 /// A provider that the library carries is not enough: its options and its device are tried too.
 #[test]
 fn a_chip_is_usable_only_if_a_session_can_be_made_on_it() {

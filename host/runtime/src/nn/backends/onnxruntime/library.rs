@@ -8,28 +8,37 @@ use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+/// The library that this process has loaded.
+enum Loaded {
+    None,
+    /// Loaded, but it has made no environment. The crate keeps the first library that it loads until the process ends, so
+    /// another one would be this one under another name.
+    Unusable(PathBuf),
+    Usable(PathBuf, Environment),
+}
+
 /// The library's environment. A process can have only one: the first library that is requested is loaded, and to
-/// request another one is an error.
+/// request another one is an error, also if the first one cannot be used.
 pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
-    static LOADED: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+    static LOADED: Mutex<Loaded> = Mutex::new(Loaded::None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     match &*loaded {
-        Some((known, environment)) if known == library => return Ok(environment.clone()),
-        Some((known, _)) => {
-            return Err(LibraryError::AnotherIsLoaded(known.clone()));
-        }
-        None => {}
+        Loaded::Usable(known, environment) if known == library => return Ok(environment.clone()),
+        Loaded::Usable(known, _) => return Err(LibraryError::AnotherIsLoaded(known.clone())),
+        Loaded::Unusable(known) if known != library => return Err(LibraryError::AnotherIsUnusable(known.clone())),
+        Loaded::Unusable(_) | Loaded::None => {}
     }
     // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
     let init = || -> Result<Environment, LibraryError> {
         let new = ort::init_from(library).map_err(LibraryError::of_load)?;
+        *loaded = Loaded::Unusable(library.to_owned());
         Ok(new.with_name("plimsoll").with_telemetry(false).with_logger(Arc::new(log)).build()?)
     };
     // The crate panics if a library has the right name and version, and no interface.
     let environment = catch_unwind(AssertUnwindSafe(init)).unwrap_or(Err(LibraryError::NoInterface))?;
     // With a logger, `build` sets the most verbose level.
     environment.set_log_level(LogLevel::Error);
-    *loaded = Some((library.to_owned(), environment.clone()));
+    *loaded = Loaded::Usable(library.to_owned(), environment.clone());
     Ok(environment)
 }
 
@@ -47,6 +56,8 @@ fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &st
 pub(super) enum LibraryError {
     #[error("this process has already loaded {}; restart it to use another library", .0.display())]
     AnotherIsLoaded(PathBuf),
+    #[error("this process has loaded {}, which cannot be used; restart it to use another library", .0.display())]
+    AnotherIsUnusable(PathBuf),
     #[error("{0}")]
     NotLoaded(String),
     #[error("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`")]
