@@ -6,6 +6,7 @@
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`], [`chip`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
 //! - [`memory`]: the memory that a model holds on its device.
+//! - [`bound_budget`]: the limit of all memory to which runs are bound.
 //! - [`host_buffers`]: reserved buffers for inputs in memory from which the device copies directly.
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
@@ -17,6 +18,7 @@
 pub mod agreement;
 pub mod backends;
 pub mod batch;
+pub mod bound_budget;
 pub mod cancellation;
 pub mod chip;
 pub mod device;
@@ -33,6 +35,7 @@ mod size_limit;
 pub use agreement::{Agreement, Disagreement};
 pub use backends::BackendName;
 pub use batch::{BatchObserver, BatchRules, BatchSizes, Batches};
+pub use bound_budget::{BOUND_MEMORY, BoundFigures};
 pub use cancellation::Cancellation;
 pub use chip::{Chip, DeviceDescription, Placement};
 pub use device::Device;

@@ -136,7 +136,7 @@ impl Backend for OnnxRuntime {
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        let bound = BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
+        let bound = BoundMemory::find(self.rules, &self.environment, &source.device, &sessions[0], &outputs)
             .map_err(|error| failed(&error))?;
         let is_cpu = source.device == Device::Cpu;
         let kind = self.kind_of(&source.device);

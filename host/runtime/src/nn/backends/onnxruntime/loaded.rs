@@ -108,8 +108,10 @@ impl Loaded {
                 tracing::error!("a run of onnxruntime cannot be stopped: {error}");
             }
         };
-        let run = || match &self.bound {
-            Some(bound) => session.run_bound(&values, &bound.places(), &options),
+        let rows = inputs.first().and_then(|input| input.dimensions.first()).copied().unwrap_or(1);
+        let mut bound = self.bound.as_ref().and_then(|bound| bound.places(&self.name, rows));
+        let run = || match &bound {
+            Some(bound) => session.run_bound(&values, &bound.places, &options),
             None => session.run(&values, &options),
         };
         let result = cancellation.during(stop, run);
@@ -118,7 +120,12 @@ impl Loaded {
             false => run_error(&self.device, error.code(), error.message()),
         })?;
         let named = self.outputs().iter().zip(outputs.values());
-        named.map(|(signature, value)| Ok((signature.name.clone(), output(value)?))).collect()
+        let copies =
+            named.map(|(signature, value)| Ok((signature.name.clone(), output(value)?))).collect::<Result<_, _>>()?;
+        if let Some(bound) = &mut bound {
+            bound.correct(&copies);
+        }
+        Ok(copies)
     }
 }
 
