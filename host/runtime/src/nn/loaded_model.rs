@@ -116,6 +116,9 @@ impl LoadedModel {
     pub fn on(mut self, backend: &str, device: &Device) -> Self {
         self.runs_on = (backend.to_owned(), device.to_string());
         log_placement(&self.name, &self.runs_on.1, self.placement());
+        for difference in self.differences() {
+            tracing::warn!("model {}, target {}: {difference}", self.name, self.runs_on.1);
+        }
         if self.bound_to().is_some() || !self.model.properties().is_in_host_memory {
             log_binding(&self.name, &self.runs_on.1, self.bound_to());
         }

@@ -65,5 +65,6 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "bound_to": model.bound_to(),
         "input_with_new_shapes": model.input_with_new_shapes(),
         "compared_with_cpu": agreement,
+        "differences": model.differences(),
     })
 }

@@ -14,6 +14,7 @@ impl Analysis {
         let is_data = has_graph || node.input.iter().any(|input| self.data.contains(input));
         if is_data && !matches!(operator, "Shape" | "Size") {
             self.data.extend(node.output.iter().cloned());
+            self.openvino.note(node, self.opset, values);
         }
         let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
         self.time_depends_on_values |= match operator {
@@ -41,7 +42,11 @@ impl Analysis {
         if is_mean || operator == "Cast" && takes_mean {
             self.means.extend(node.output.iter().cloned());
         }
-        self.squeezes_means |= takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
+        let squeezes = takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
+        self.squeezes_means |= squeezes;
+        if squeezes && operator == "Sub" {
+            self.openvino.note_mean(node);
+        }
     }
 }
 

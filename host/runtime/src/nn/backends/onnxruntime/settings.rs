@@ -76,6 +76,11 @@ pub(super) struct RunRules {
 }
 
 impl RunRules {
+    /// Of a model that others are compared with: one run at a time.
+    pub(super) fn of_a_reference(self) -> Self {
+        Self { runs: 1, io_binding: Some(false), ..self }
+    }
+
     /// Whether the concurrent runs of a model on this device share one session.
     pub(super) fn shares_session(self, device: &Device) -> bool {
         self.shared_session.unwrap_or_else(|| is_concurrent(device))
