@@ -3,9 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::batch::{find_size, probe};
+use super::batch::{find_size, single};
 use super::error::RunError;
-use super::model::{Model, Signature};
+use super::model::Model;
 use crate::comparison::{Comparison, Figures, Mismatch, Scores};
 use crate::tensor::{Tensor, Tensors};
 
@@ -71,7 +71,7 @@ impl Agreement {
         let mut agreement: Option<Self> = None;
         let mut least = f64::INFINITY;
         for pattern in 0..PROBES {
-            let inputs: Vec<Tensor> = model.inputs().iter().map(|input| row(input, size, pattern)).collect();
+            let inputs = single(model.inputs(), size, pattern);
             // Inputs that the model itself refuses would count as failures of the device.
             let Ok(expected) = run(cpu, &inputs) else { continue };
             let Ok(found) = run(model, &inputs) else { continue };
@@ -115,12 +115,6 @@ fn may_differ(model: &dyn Model, output: &str, expected: &Tensors, found: &Tenso
         && sizes.into_iter().all(|((one, other), declared)| one == other || declared.is_none())
 }
 
-/// One row of an input, or as many equal rows as the model fixes.
-fn row(input: &Signature, size: u32, pattern: u32) -> Tensor {
-    let fixed = input.shape.as_ref().and_then(|shape| *shape.first()?).unwrap_or(1);
-    probe(input, size, &vec![pattern; fixed as usize])
-}
-
 fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
     catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
 }
@@ -128,7 +122,7 @@ fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::model::ModelProperties;
+    use crate::nn::model::{ModelProperties, Signature};
     use crate::tensor::TensorType;
 
     /// A model that changes each number of its input.
@@ -186,6 +180,42 @@ mod tests {
         let scaled = each(|place, number| 1.1 * number * place as f32);
         let scaled = Agreement::check(&scaled, &cpu).expect("the classes agree").expect("compared");
         assert!(scaled.figures.relative > TOLERANCE, "worth a warning");
+    }
+
+    #[test]
+    fn models_with_a_fixed_number_of_rows_and_scalars_are_compared() {
+        for (shape, dimensions) in [(vec![Some(4), Some(10)], vec![4, 10]), (vec![], vec![])] {
+            let signature = |name: &str| {
+                vec![Signature { name: name.into(), types: vec![TensorType::Fp32], shape: Some(shape.clone()) }]
+            };
+            let properties = ModelProperties::on_cpu(signature("x"), signature("y"), 1);
+            let expected = dimensions.clone();
+            let strict = |factor: f32| Strict { properties: properties.clone(), factor, dimensions: expected.clone() };
+            assert!(Agreement::check(&strict(1.0), &strict(1.0)).expect("agrees").is_some(), "{dimensions:?}");
+            Agreement::check(&strict(2.0), &strict(1.0)).expect_err("refused");
+        }
+    }
+
+    /// A model that takes inputs of one shape only.
+    struct Strict {
+        properties: ModelProperties,
+        factor: f32,
+        dimensions: Vec<u32>,
+    }
+
+    impl Model for Strict {
+        fn properties(&self) -> &ModelProperties {
+            &self.properties
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            if inputs[0].dimensions != self.dimensions {
+                return Err(RunError::backend("another shape"));
+            }
+            let numbers = inputs[0].data.as_chunks().0.iter().map(|&bytes| self.factor * f32::from_le_bytes(bytes));
+            let bytes = numbers.flat_map(f32::to_le_bytes).collect();
+            Ok(vec![("y".into(), Tensor::new(self.dimensions.clone(), TensorType::Fp32, bytes))])
+        }
     }
 
     #[test]

@@ -38,8 +38,29 @@ pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
     let environment = catch_unwind(AssertUnwindSafe(init)).unwrap_or(Err(LibraryError::NoInterface))?;
     // With a logger, `build` sets the most verbose level.
     environment.set_log_level(LogLevel::Error);
+    if let Some(version) = version_of(ort::info()).filter(|version| *version < CHECKED) {
+        tracing::warn!(
+            "{} is ONNX Runtime {}.{}. This host is checked with {}.{}; older versions have optimisations that compute some \
+             quantised models wrongly",
+            library.display(),
+            version.0,
+            version.1,
+            CHECKED.0,
+            CHECKED.1
+        );
+    }
     *loaded = Loaded::Usable(library.to_owned(), environment.clone());
     Ok(environment)
+}
+
+/// The version that the answers of this host are checked with (`host/docs/fidelity.md`).
+const CHECKED: (u32, u32) = (1, 32);
+
+/// The version in what a library says about its build: `ORT Build Info: git-branch=rel-1.24.1, …`. `None` for other builds.
+fn version_of(info: &str) -> Option<(u32, u32)> {
+    let (_, version) = info.split_once("git-branch=rel-")?;
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 /// Logs a message of the library. What it informs about is too much for the level `info` of the host.
@@ -81,5 +102,19 @@ impl LibraryError {
             LoadDynamicError::BadVersion { version_str, .. } => Self::Version(version_str),
             LoadDynamicError::InvalidVersionString => Self::NoInterface,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_build() {
+        let of_branch =
+            |branch: &str| version_of(&format!("ORT Build Info: git-branch={branch}, git-commit-id=b5963e82c8"));
+        assert_eq!(of_branch("rel-1.24.1"), Some((1, 24)));
+        assert!(of_branch("rel-1.9.0") < Some(CHECKED), "as numbers, not as text");
+        assert_eq!((of_branch("main"), of_branch("rel-x"), version_of("")), (None, None, None));
     }
 }
