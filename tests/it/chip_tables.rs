@@ -145,10 +145,17 @@ fn a_library_that_is_missing_broken_or_too_old_is_named() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("text.so"), "no library").expect("written");
+    let whole = fake_library(folder.path(), "1.17.3");
+    let half = std::fs::read(&whole).expect("readable");
+    std::fs::write(path("half.so"), &half[..half.len() / 2]).expect("written");
+    std::os::unix::fs::symlink("loop.so", path("loop.so")).expect("a link");
     let libraries = [
+        (path("half.so"), "the file is truncated"),
+        (path("loop.so"), "Too many levels of symbolic links"),
+        (folder.path().to_owned(), "it is no regular file"),
         (path("nowhere.so"), "No such file or directory"),
         (path("text.so"), "text.so"),
-        (fake_library(folder.path(), "1.17.3"), "it is ONNX Runtime 1.17.3, and this host needs 1.24 or newer"),
+        (whole, "it is ONNX Runtime 1.17.3, and this host needs 1.24 or newer"),
         (fake_library(folder.path(), "1.99.0"), "it does not have the interface that its version has"),
     ];
     let file = path("plimsoll.toml");
@@ -165,7 +172,17 @@ fn a_library_that_is_missing_broken_or_too_old_is_named() {
         assert!(chip.contains("a backend is missing, see above"), "{chip}");
         assert!(text.contains("backend rten: rten, built in"), "{text}");
     }
-    let Some((_, plugin)) = ggml() else { return };
+    let Some((library, plugin)) = ggml() else { return };
+    // The same for the library of a chip. The loader ends the process for a truncated one.
+    for (broken, reason) in
+        [("half.so", "the file is truncated"), ("loop.so", "Too many levels"), ("nowhere.so", "No such file")]
+    {
+        let chip = format!("[chips.b]\nprovider = \"ggml\"\nlibrary = {:?}\n", path(broken));
+        std::fs::write(&file, digits("cpu", &chip, Some(&library))).expect("written");
+        let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
+        let chip = text.lines().find(|line| line.starts_with("chip b: missing: library: ")).expect("a line");
+        assert!(chip.contains(broken) && chip.contains(reason), "{chip}");
+    }
     std::fs::write(&file, digits("cpu", "", Some(&plugin))).expect("written");
     let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
     assert!(text.contains("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`"), "{text}");

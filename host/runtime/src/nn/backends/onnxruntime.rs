@@ -5,6 +5,7 @@ mod bound_memory;
 mod c_api;
 mod failures;
 mod library;
+mod library_file;
 mod loaded;
 mod openvino;
 mod options;

@@ -8,6 +8,8 @@ use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::library_file;
+
 /// The library that this process has loaded.
 enum Loaded {
     None,
@@ -27,6 +29,10 @@ pub(super) fn environment(library: &Path) -> Result<Environment, LibraryError> {
         Loaded::Usable(known, _) => return Err(LibraryError::AnotherIsLoaded(known.clone())),
         Loaded::Unusable(known) if known != library => return Err(LibraryError::AnotherIsUnusable(known.clone())),
         Loaded::Unusable(_) | Loaded::None => {}
+    }
+    // A name without a folder is one that the loader looks for.
+    if library.components().count() > 1 {
+        library_file::check(library).map_err(|error| LibraryError::NotLoaded(error.to_string()))?;
     }
     // Without a logger the library writes to stderr on the thread of the request, which waits if nothing reads stderr.
     let init = || -> Result<Environment, LibraryError> {

@@ -11,6 +11,7 @@ use ort::environment::Environment;
 use ort::memory::DeviceType;
 
 use super::c_api::metadata::metadata;
+use super::library_file::{self, LibraryFileError};
 use crate::nn::chip::{Chip, DeviceDescription};
 
 /// Why a chip of a further library cannot be used.
@@ -22,6 +23,8 @@ pub(super) enum PluginError {
         path.display()
     )]
     Library { path: PathBuf, error: ort::Error },
+    #[error("library: {} cannot be loaded: {error}", path.display())]
+    File { path: PathBuf, error: LibraryFileError },
     #[error(
         "provider: {} has no device of the provider `{provider}` on this machine; it has {found}. A provider \
          offers only hardware that it supports: that of `onnxruntime-ep-openvino`, for example, only Intel processors",
@@ -48,7 +51,8 @@ fn devices_of<'e>(
     path: &Path,
     provider: &str,
 ) -> Result<Vec<OrtDevice<'e>>, PluginError> {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    // The library would look for a path that is not absolute in its own folder.
+    let path = library_file::check(path).map_err(|error| PluginError::File { path: path.to_owned(), error })?;
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     let addresses = match loaded.get(&path) {
         Some(known) => known.clone(),
