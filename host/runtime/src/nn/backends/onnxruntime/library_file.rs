@@ -1,7 +1,7 @@
 //! Checks of the file of a library before it is loaded. The loader of the operating system ends the process for a file that is
 //! shorter than its headers say (a copy that was interrupted), and waits for ever for a pipe.
 
-use std::fs::{File, FileType};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub(super) enum LibraryFileError {
 pub(super) fn check(path: &Path) -> Result<PathBuf, LibraryFileError> {
     let path = path.canonicalize()?;
     let metadata = path.metadata()?;
-    if !FileType::is_file(&metadata.file_type()) {
+    if !metadata.is_file() {
         return Err(LibraryFileError::NoFile);
     }
     let (mut file, found) = (File::open(&path)?, metadata.len());
