@@ -25,6 +25,8 @@ pub enum OpenVinoDifference {
     Overflows,
     /// A root mean square over less than 16 elements ends the process.
     EndsProcess,
+    /// Scales of blocks are taken for others.
+    IgnoresBlocks,
     /// A slope of one dimension is taken for that of the channels.
     TakesChannels,
     /// A mean that drops its axis is taken for one that keeps it.
@@ -35,6 +37,8 @@ pub enum OpenVinoDifference {
     TakesNeighbours,
     /// Boxes with scores below 0 are left out where the file states no threshold.
     LeavesOut,
+    /// An index outside of the table gives zeros instead of an error.
+    GivesZeros,
     /// Negative integers become false.
     NegativeIsFalse,
     /// Integers are computed as FLOAT, which has all of them up to 2^24 only.
@@ -71,6 +75,7 @@ impl OpenVinoDifference {
             }
             Self::TakesNeighbours => "may take neighbours of another place when it resizes",
             Self::LeavesOut => "may leave out boxes with scores below 0, because the file states no threshold",
+            Self::GivesZeros => "gives zeros for an index outside of the table; ONNX Runtime refuses the request",
             Self::NegativeIsFalse => "converts negative integers to false; ONNX converts all but 0 to true",
             Self::AsFloat => "computes integers as FLOAT, which is wrong beyond 2^24",
             Self::In32Bits => "computes 64-bit integers in 32 bits, which is wrong beyond 2^31",
@@ -102,9 +107,15 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Adds the differences of a node whose inputs depend on numbers of a request.
-    pub(super) fn note(&mut self, node: &NodeProto, opset: i64, values: &Values) {
+    /// Adds the differences of a node. `is_data`: its inputs depend on numbers of a request.
+    pub(super) fn note(&mut self, node: &NodeProto, is_data: bool, opset: i64, values: &Values) {
         let operator = node.op_type.as_deref().unwrap_or_default();
+        if matches!(operator, "DequantizeLinear" | "QuantizeLinear") && node.int_or("block_size", 0) != 0 {
+            self.add(OpenVinoDifference::IgnoresBlocks, node);
+        }
+        if !is_data {
+            return;
+        }
         let is_standard = node::is_standard(node.domain.as_deref());
         if is_standard && let Some(difference) = difference(operator, node, opset, values) {
             self.add(difference, node);
@@ -179,6 +190,9 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         }
         "NonMaxSuppression" => return node.input(4).is_none().then_some(D::LeavesOut),
         "ReduceLogSumExp" => return Some(D::Overflows),
+        "Gather" | "GatherElements" | "GatherND" => {
+            return (!info(1).is_some_and(|indices| indices.is_constant)).then_some(D::GivesZeros);
+        }
         _ => {}
     }
     let ty = of(0).or_else(|| of(1))?;

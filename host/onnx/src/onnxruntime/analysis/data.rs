@@ -14,8 +14,8 @@ impl Analysis {
         let is_data = has_graph || node.input.iter().any(|input| self.data.contains(input));
         if is_data && !matches!(operator, "Shape" | "Size") {
             self.data.extend(node.output.iter().cloned());
-            self.openvino.note(node, self.opset, values);
         }
+        self.openvino.note(node, is_data, self.opset, values);
         let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
         self.time_depends_on_values |= match operator {
             "Loop" => true,
