@@ -10,7 +10,7 @@ use plimsoll_tests::{Server, TempDir, guest, is_alone};
 use rten_onnx::onnx::DataType;
 use serde_json::json;
 
-use crate::chips::{device, openvino, product, try_load};
+use crate::chips::{device, ggml, openvino, plugin_table, product, try_load};
 
 fn int64(numbers: &[i64]) -> Tensor {
     let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -175,4 +175,35 @@ async fn numbers_that_openvino_loses_are_refused_by_request() {
     let (request, bytes) = sent(2.5);
     let reply = crate::oip_binary::post(&server, "p.infer", &request, &[&bytes]).await;
     assert_eq!((reply.status, &reply.json()["outputs"][0]["data"]), (200, &json!([1.0, 2.5, 3.0])), "{}", reply.text);
+}
+
+/// The same for a device of which nothing is known before: the comparison at admission sees that it loses NaN.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_seen_to_lose_nan_refuses_it() {
+    let Some((library, plugin)) = ggml() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let file = folder.path().join("m.onnx");
+    std::fs::write(&file, product("Relu")).expect("written");
+    let toml = format!(
+        "[plugins.given-tensors]\nfile = {:?}\n[backends.onnxruntime]\nlibrary = {library:?}\nsessions = 1\n{}\
+         [models.m]\nfile = {file:?}\nbackend = \"onnxruntime\"\ntarget = \"g\"\n[pipelines.p]\nmodel = \"m\"\n\
+         [pipelines.p.preprocess]\nplugin = \"given-tensors\"\n[pipelines.p.chips.c]\nplugin = \"infer-native\"\n\
+         [pipelines.p.postprocess]\nplugin = \"tensors-postprocess\"\n",
+        guest("given-tensors"),
+        plugin_table(&plugin, "")
+    );
+    let server = Server::start(&toml).await;
+    let listed = server.get("/v1/models").await.json()["models"][0].clone();
+    assert_eq!(listed["compared_with_cpu"]["keeps_not_finite"], json!(false), "{listed}");
+    assert!(listed["differences"][0].as_str().is_some_and(|note| note.contains("NaN or infinities")), "{listed}");
+    for (number, status) in [(f32::NAN, 400), (f32::INFINITY, 400), (0.5, 200)] {
+        let bytes: Vec<u8> =
+            (0..64).flat_map(|place| if place == 9 { number } else { 0.25_f32 }.to_le_bytes()).collect();
+        let parameters = json!({ "binary_data_size": bytes.len() });
+        let input = json!({ "name": "image", "datatype": "FP32", "shape": [1, 1, 8, 8], "parameters": parameters });
+        let request = json!({ "inputs": [input] });
+        let reply = crate::oip_binary::post(&server, "p.infer", &request, &[&bytes]).await;
+        assert_eq!(reply.status, status, "{number}: {}", reply.text);
+        assert_eq!(reply.text.contains("the device `g` loses NaN and infinities"), status == 400, "{}", reply.text);
+    }
 }

@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::batch::{find_size, single};
 use super::error::RunError;
 use super::model::Model;
+use super::not_finite;
 use crate::comparison::{Comparison, Figures, Mismatch, Scores};
 use crate::tensor::{Tensor, Tensors};
 
@@ -26,6 +27,8 @@ pub struct Agreement {
     pub runs: u32,
     /// The largest differences.
     pub figures: Figures,
+    /// True if NaN and infinities in inputs have the effect that they have on the CPU.
+    pub keeps_not_finite: bool,
 }
 
 /// Why a model is refused on its device.
@@ -91,13 +94,16 @@ impl Agreement {
             }
             least = least.min(figures.relative);
             agreement = Some(match agreement {
-                None => Self { runs: 1, figures },
-                Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures) },
+                None => Self { runs: 1, figures, keeps_not_finite: true },
+                Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures), ..before },
             });
         }
         match agreement {
             Some(Self { runs, .. }) if least > OTHER => Err(Disagreement::Numbers { runs, least }),
-            agreement => Ok(agreement),
+            agreement => {
+                let keeps_not_finite = || not_finite::are_kept(model, cpu, &single(model.inputs(), size, 0));
+                Ok(agreement.map(|agreement| Self { keeps_not_finite: keeps_not_finite(), ..agreement }))
+            }
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`handles`]: the resources of `wasi:nn` that a guest holds.
 //! - [`health`]: takes a model out of service whose device fails; `monitored`: counts its runs and tries it again.
 //! - [`agreement`]: compares a model on its device with the same model on the CPU.
+//! - `not_finite`: NaN and infinities, which some devices lose.
 //! - `size_limit`: refuses runs whose values would be too large to allocate.
 //! - [`cancellation`]: stops runs whose callers are gone.
 //! - [`batch`]: combines runs that wait for the same model into one run.
@@ -30,6 +31,7 @@ pub mod loaded_model;
 pub mod memory;
 pub mod model;
 mod monitored;
+mod not_finite;
 mod size_limit;
 
 pub use agreement::{Agreement, Disagreement};

@@ -45,7 +45,7 @@ impl LoadedModel {
 
     /// What the device may compute differently from ONNX.
     pub fn differences(&self) -> &[String] {
-        &self.model.properties().differences
+        &self.differences
     }
 
     /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.

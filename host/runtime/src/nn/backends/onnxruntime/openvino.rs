@@ -1,13 +1,13 @@
 //! What the execution provider of OpenVINO does not compute as ONNX defines it: models that are refused, nodes that are named,
 //! and numbers of requests that are refused.
 
-use half::{bf16, f16};
 use plimsoll_onnx::DifferentNode;
 
 use super::plugins;
 use crate::nn::chip::{CPU_PROVIDER, Placement};
 use crate::nn::device::Device;
 use crate::nn::error::Misfit;
+use crate::nn::not_finite;
 use crate::tensor::{Tensor, TensorType};
 
 /// Returns true for each provider of OpenVINO, by whichever of its names.
@@ -56,14 +56,7 @@ pub(super) fn check_numbers(tensor: &Tensor) -> Result<(), Misfit> {
     if let Some(number) = large {
         return Err(Misfit::Number(format!("OpenVINO computes {} as i32; {number} is too large", tensor.ty)));
     }
-    let is_finite = match tensor.ty {
-        TensorType::Fp32 => data.as_chunks().0.iter().all(|bytes| f32::from_le_bytes(*bytes).is_finite()),
-        TensorType::Fp64 => data.as_chunks().0.iter().all(|bytes| f64::from_le_bytes(*bytes).is_finite()),
-        TensorType::Fp16 => data.as_chunks().0.iter().all(|bytes| f16::from_le_bytes(*bytes).is_finite()),
-        TensorType::Bf16 => data.as_chunks().0.iter().all(|bytes| bf16::from_le_bytes(*bytes).is_finite()),
-        _ => true,
-    };
-    match is_finite {
+    match not_finite::is_finite(tensor) {
         true => Ok(()),
         false => Err(Misfit::Number(
             "OpenVINO loses NaN and infinities, for example in Relu, Clip, Max and comparisons; send finite numbers, or use \
@@ -75,6 +68,7 @@ pub(super) fn check_numbers(tensor: &Tensor) -> Result<(), Misfit> {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
     use plimsoll_onnx::OpenVinoDifference;
 
     use super::*;
