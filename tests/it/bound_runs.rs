@@ -248,9 +248,8 @@ async fn runs_without_room_take_ordinary_memory() {
         assert_eq!(crate::batching::metric(&metrics, "plimsoll_unbound_runs_total") as u64, runs(&after));
         server.stop().await;
     }
-    let error =
-        Server::rejection(&format!("{}{}", backend("max_bound_memory = \"much\"\n"), crate::batching::config(model)));
-    let error = error.await;
+    let toml = format!("{}{}", backend("max_bound_memory = \"much\"\n"), crate::batching::config(model));
+    let error = Server::rejection(&toml).await;
     assert!(error.contains("backends.onnxruntime"), "{error}");
 }
 

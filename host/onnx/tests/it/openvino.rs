@@ -4,7 +4,7 @@ use plimsoll_onnx::OpenVinoDifference::{self, *};
 use plimsoll_onnx::prepare_onnxruntime;
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use crate::graphs::{file, floats, input, int, ints, named, value};
+use crate::graphs::{file, floats, input, ints, named, value};
 
 /// The differences of a model with the input `x` and these nodes.
 fn found(
@@ -102,8 +102,7 @@ fn attributes_and_ranks_decide_about_the_others() {
     );
     assert_eq!(float(2, gather(&["x", "i"]), vec![ints("i", &[1], &[0])], 13), []);
     // Of a constant, which is no data.
-    let mut blocks = named("DequantizeLinear", &["w", "s"], &["y"], &[]);
-    blocks.attribute.push(int("block_size", 2));
+    let blocks = named("DequantizeLinear", &["w", "s"], &["y"], &[("axis", 0), ("block_size", 2)]);
     let weights = TensorProto {
         name: Some("w".into()),
         dims: vec![4],
