@@ -51,7 +51,9 @@ fn refused() -> Vec<(Onnx, &'static str)> {
         .node("Sqrt", &["above"], "root", &[])
         .node("Div", &["x", "root"], "n", &[])
         .node("Mul", &["n", "scale"], "y", &[]);
+    let one = Onnx::new(13).input("x", &rows).node("Max", &["x"], "y", &[]).output("y", &rows);
     vec![
+        (one, "(Max): OpenVINO returns memory that nothing wrote"),
         (bytes.typed_output("y", &rows, ty), "(Add): OpenVINO computes integers of 8 bits with saturation"),
         (clip.int_output("y", &rows), "(Clip): OpenVINO cuts the limit"),
         (sum.output("y", &[Some(1), Some(1)]), "(ReduceLogSumExp): OpenVINO gives infinity"),

@@ -25,6 +25,10 @@ pub enum OpenVinoDifference {
     Overflows,
     /// A root mean square over less than 16 elements ends the process.
     EndsProcess,
+    /// `Max` or `Min` of one value returns memory that nothing wrote.
+    ReturnsOther,
+    /// A recurrent layer takes its rows for steps.
+    IgnoresLayout,
     /// Scales of blocks are taken for others.
     IgnoresBlocks,
     /// A slope of one dimension is taken for that of the channels.
@@ -35,8 +39,12 @@ pub enum OpenVinoDifference {
     OneAxis,
     /// Neighbours of another place may be taken.
     TakesNeighbours,
-    /// Boxes with scores below 0 are left out where the file states no threshold.
+    /// Boxes at a threshold, and with scores below 0 where the file states none, may be left out.
     LeavesOut,
+    /// A pool may have another size.
+    TakesOtherSizes,
+    /// Zeros are divided by their norm.
+    DividesByZero,
     /// An index outside of the table gives zeros instead of an error.
     GivesZeros,
     /// Negative integers become false.
@@ -74,7 +82,9 @@ impl OpenVinoDifference {
                 "computes along `axis` only; ONNX before operator set 13 along all dimensions from `axis` on"
             }
             Self::TakesNeighbours => "may take neighbours of another place when it resizes",
-            Self::LeavesOut => "may leave out boxes with scores below 0, because the file states no threshold",
+            Self::LeavesOut => "may leave out boxes at a threshold, and with scores below 0 if the file states none",
+            Self::TakesOtherSizes => "may give a pool with `ceil_mode` another size",
+            Self::DividesByZero => "gives NaN for zeros",
             Self::GivesZeros => "gives zeros for an index outside of the table; ONNX Runtime refuses the request",
             Self::NegativeIsFalse => "converts negative integers to false; ONNX converts all but 0 to true",
             Self::AsFloat => "computes integers as FLOAT, which is wrong beyond 2^24",
@@ -188,7 +198,11 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
             // A slope of one dimension is that of the last dimension, which is the channels' if there are two.
             return (!is_one && rank != Some(2)).then_some(D::TakesChannels);
         }
-        "NonMaxSuppression" => return node.input(4).is_none().then_some(D::LeavesOut),
+        "NonMaxSuppression" => return Some(D::LeavesOut),
+        "LpNormalization" => return Some(D::DividesByZero),
+        "Max" | "Min" if node.input.len() == 1 => return Some(D::ReturnsOther),
+        "GRU" | "LSTM" | "RNN" if node.int_or("layout", 0) != 0 => return Some(D::IgnoresLayout),
+        "AveragePool" | "MaxPool" | "LpPool" if node.int_or("ceil_mode", 0) != 0 => return Some(D::TakesOtherSizes),
         "ReduceLogSumExp" => return Some(D::Overflows),
         "Gather" | "GatherElements" | "GatherND" => {
             return (!info(1).is_some_and(|indices| indices.is_constant)).then_some(D::GivesZeros);
