@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use plimsoll_tests::simulated::{Device, Fault};
 use plimsoll_tests::{Reply, Server, data};
+use serde_json::json;
 
 use crate::batching::metric;
+use crate::{grpc_calls, oip_rest};
 
 /// The digits that are PNG files.
 const DIGITS: [u8; 8] = [0, 1, 2, 4, 5, 6, 8, 9];
@@ -99,6 +101,36 @@ async fn the_fallback_answers_while_a_device_is_lost_and_no_request_is_lost() {
         assert!(metric(&text, "plimsoll_model_device_failures_total{model=\"m\"}") >= 2.0, "{text}");
         assert!(metric(&text, "plimsoll_requests_total{pipeline=\"p\",chip=\"cpu\",outcome=\"ok\"}") >= 18.0, "{text}");
     }
+}
+
+/// Also replies of the Open Inference Protocol, by REST and gRPC, of one and of several images, and of tensors, name the chip
+/// that answered, not the one to which the request was routed.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_form_of_reply_names_the_chip_that_answered() {
+    let device = Device::of("named");
+    let server =
+        Server::start(&config("named", "device_failures = 1\ndevice_retry = \"1h\"", "fallback = \"cpu\"")).await;
+    let mut client = grpc_calls::client(&server).await;
+    let (four, six) = (oip_rest::digit("4.png"), oip_rest::digit("6.png"));
+    for expected in ["a", "cpu", "cpu"] {
+        if expected == "cpu" {
+            device.set_fault(Fault::Lost);
+        }
+        for images in [vec![&four[..]], vec![&four[..], &six[..]]] {
+            let reply = server.infer_json("p", &json!({ "inputs": [oip_rest::images(&images)] })).await;
+            assert_eq!((reply.status, header(&reply, "x-plimsoll-chip")), (200, Some(expected)), "{}", reply.text);
+            let request = grpc_calls::images("p", &images, &[]);
+            let answer = client.model_infer(request).await.expect("an answer");
+            assert_eq!(answer.metadata().get("x-plimsoll-chip").expect("a chip"), expected);
+        }
+        let name = server.get("/v2/models/p.infer").await.json()["inputs"][0]["name"].clone();
+        let row = json!({ "name": name, "datatype": "FP32", "shape": [1, 1, 8, 8], "data": vec![0.0; 64] });
+        let reply = server.infer_json("p.infer", &json!({ "inputs": [row] })).await;
+        assert_eq!((reply.status, header(&reply, "x-plimsoll-chip")), (200, Some(expected)), "{}", reply.text);
+        let reply = infer(&server, 4, "").await;
+        assert_eq!((reply.status, header(&reply, "x-plimsoll-chip")), (200, Some(expected)), "{}", reply.text);
+    }
+    device.set_fault(Fault::None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ async fn a_chip_that_is_not_valid_is_refused_by_name() {
         ("[chips.cpu]\nprovider = \"openvino\"\n", "chips.cpu: `cpu` is a target without a table"),
         ("[chips.\"cuda:1\"]\nprovider = \"cuda\"\n", "`cuda:1` is a target without a table"),
         ("[chips.b]\nprovider = \"\"\n", "chips.b.provider: must not be empty"),
+        ("[chips.b]\nprovider = \"q nn\"\n", "chips.b.provider: \"q nn\" may have letters, digits"),
+        ("[chips.b]\nprovider = \"qnn\\u0000\"\n", "chips.b.provider: \"qnn\\0\" may have letters, digits"),
         ("[chips.b]\nprovider = \"qnn\"\noptions = { x = [1] }\n", "chips.b.options.x: must be a text"),
         ("[chips.b]\nprovider = \"qnn\"\nlibary = \"x.so\"\n", "unknown field `libary`"),
         ("[chips.b]\nprovider = \"qnn\"\n", "models.m.target: `c` is not a valid target"),
@@ -59,8 +61,6 @@ async fn a_provider_or_device_that_is_missing_is_refused_with_what_is_there() {
     assert!(error.contains("there is no device `NPU`") && error.contains("has CPU (ggml)"), "{error}");
     let error = refused(plugin_table(&plugin, "device = \"CPU:7\"")).await;
     assert!(error.contains("there is no device `CPU:7`"), "{error}");
-    let error = refused(plugin_table(&plugin, "").replace("\"ggml\"", "\"npu\"")).await;
-    assert!(error.contains("has no device of the provider `npu`") && error.contains("it has CPU (ggml)"), "{error}");
     // MaxPool is not an operator of the plugin.
     let error = refused(plugin_table(&plugin, "device = \"CPU\"")).await;
     assert!(error.contains("target `g`: its provider computes none of the "), "{error}");
@@ -145,10 +145,17 @@ fn a_library_that_is_missing_broken_or_too_old_is_named() {
     let folder = TempDir::new().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("text.so"), "no library").expect("written");
+    let whole = fake_library(folder.path(), "1.17.3");
+    let half = std::fs::read(&whole).expect("readable");
+    std::fs::write(path("half.so"), &half[..8_192]).expect("written");
+    std::os::unix::fs::symlink("loop.so", path("loop.so")).expect("a link");
     let libraries = [
+        (path("half.so"), "the file is truncated"),
+        (path("loop.so"), "Too many levels of symbolic links"),
+        (folder.path().to_owned(), "it is no regular file"),
         (path("nowhere.so"), "No such file or directory"),
         (path("text.so"), "text.so"),
-        (fake_library(folder.path(), "1.17.3"), "it is ONNX Runtime 1.17.3, and this host needs 1.24 or newer"),
+        (whole, "it is ONNX Runtime 1.17.3, and this host needs 1.24 or newer"),
         (fake_library(folder.path(), "1.99.0"), "it does not have the interface that its version has"),
     ];
     let file = path("plimsoll.toml");
@@ -165,10 +172,63 @@ fn a_library_that_is_missing_broken_or_too_old_is_named() {
         assert!(chip.contains("a backend is missing, see above"), "{chip}");
         assert!(text.contains("backend rten: rten, built in"), "{text}");
     }
-    let Some((_, plugin)) = ggml() else { return };
+    let Some((library, plugin)) = ggml() else { return };
+    // The same for the library of a chip. The loader ends the process for a truncated one.
+    for (broken, reason) in
+        [("half.so", "the file is truncated"), ("loop.so", "Too many levels"), ("nowhere.so", "No such file")]
+    {
+        let chip = format!("[chips.b]\nprovider = \"ggml\"\nlibrary = {:?}\n", path(broken));
+        std::fs::write(&file, digits("cpu", &chip, Some(&library))).expect("written");
+        let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
+        let chip = text.lines().find(|line| line.starts_with("chip b: missing: library: ")).expect("a line");
+        assert!(chip.contains(broken) && chip.contains(reason), "{chip}");
+    }
     std::fs::write(&file, digits("cpu", "", Some(&plugin))).expect("written");
     let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
     assert!(text.contains("it is no library of ONNX Runtime: it does not export `OrtGetApiBase`"), "{text}");
+}
+
+/// The process keeps the first library that it loads. If that one cannot be used, another one is not used in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_library_that_cannot_be_used_does_not_answer_for_another() {
+    if !is_alone("chip_tables::a_library_that_cannot_be_used_does_not_answer_for_another") {
+        return;
+    }
+    let Some(library) = onnxruntime() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let fake = fake_library(folder.path(), "1.99.0");
+    for _ in 0..2 {
+        let error = Server::rejection(&digits("cpu", "", Some(&fake))).await;
+        assert!(error.contains("it does not have the interface that its version has"), "{error}");
+    }
+    let error = Server::rejection(&digits("cpu", "", Some(&library))).await;
+    let expected = format!("this process has loaded {}, which cannot be used; restart it", fake.display());
+    assert!(error.contains(library.to_str().expect("text")) && error.contains(&expected), "{error}");
+}
+
+/// The provider of this library has the name under which it is registered. A table that was wrong, a second table, and a second
+/// library with a provider of the same name do not change what the others can use.
+#[test]
+fn the_first_table_of_a_library_does_not_name_it_for_the_others() {
+    let Some((library, plugin)) = ggml() else { return };
+    let folder = TempDir::new().expect("a folder");
+    let (file, copy) = (folder.path().join("plimsoll.toml"), folder.path().join("copy.so"));
+    std::fs::copy(&plugin, &copy).expect("copied");
+    let table = |name: &str, provider: &str, path: &Path| {
+        format!("[chips.{name}]\nprovider = \"{provider}\"\nlibrary = {path:?}\n")
+    };
+    let tables = [
+        table("a", "wrong", &plugin),
+        table("b", "ggml", &plugin),
+        table("c", "CPUExecutionProvider", &plugin),
+        table("d", "ggml", &copy),
+    ];
+    std::fs::write(&file, digits("cpu", &tables.concat(), Some(&library))).expect("written");
+    let text = crate::cli::text(&crate::cli::run(&["chips", "--config", file.to_str().expect("text")]).stdout);
+    for name in ["a", "b", "c", "d"] {
+        assert!(text.contains(&format!("chip {name}: usable")), "{name}: {text}");
+    }
+    assert_eq!(text.matches("chip ").count(), 4, "each with its own device: {text}");
 }
 
 /// A provider that the library carries is not enough: its options and its device are tried too.

@@ -110,7 +110,7 @@ async fn two_chips_of_a_pipeline_find_the_same() {
 }
 
 /// A model without a server.
-fn try_load(library: &Path, device: Device, bytes: &[u8]) -> Result<Box<dyn Model>, LoadError> {
+pub(crate) fn try_load(library: &Path, device: Device, bytes: &[u8]) -> Result<Box<dyn Model>, LoadError> {
     let name: BackendName = "onnxruntime".parse().expect("known");
     let backend: Box<dyn Backend> = name.open(&json!({ "library": library, "sessions": 1 }), Path::new(""))?;
     let (path, options) = ("m.onnx".into(), Default::default());

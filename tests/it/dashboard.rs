@@ -87,7 +87,7 @@ const ROWS: [(&str, &[&str]); 8] = [
     ("Requests", &["requests_", "request_", "pipeline_", "authentication_", "handler_"]),
     ("Limits", &["budget_", "connections", "pool_", "blocked_"]),
     ("Stages", &["stage_"]),
-    ("Models and devices", &["model_"]),
+    ("Models and devices", &["model_", "bound_", "unbound_"]),
     ("Shadow chips", &["shadow_"]),
     ("Deployments", &["deployments_", "config_", "last_scan", "failed_", "unreadable_"]),
     ("Process", &["process_", "cgroup_", "build_"]),

@@ -20,6 +20,7 @@ mod caused_panics;
 mod chains;
 mod chip_failures;
 mod chip_hangs;
+mod chip_numbers;
 mod chip_tables;
 mod chips;
 mod cli;

@@ -63,7 +63,10 @@ use rten_onnx::onnx::{GraphProto, ModelProto, TensorProto, ValueInfoProto};
 
 pub use description::{Description, ValueDescription, describe};
 pub use external::{ExternalError, external_files};
-pub use onnxruntime::{DeclaredShape, FAILING_CHECK, ForOnnxRuntime, prepare_onnxruntime, time_depends_on_values};
+pub use onnxruntime::{
+    DeclaredShape, DifferentNode, FAILING_CHECK, ForOnnxRuntime, OpenVinoDifference, prepare_onnxruntime,
+    time_depends_on_values,
+};
 pub use rejected::Rejected;
 pub use rows::{RowProof, prove_rows};
 pub use rules::refused;

@@ -5,6 +5,7 @@ mod analysis;
 mod division;
 mod edits;
 pub(crate) mod functions;
+mod openvino;
 mod optimizers;
 mod sizes;
 
@@ -21,6 +22,8 @@ use crate::tensor;
 use crate::types::Values;
 use crate::valid;
 use crate::well_formed::parse_model;
+
+pub use openvino::{DifferentNode, OpenVinoDifference};
 
 /// The beginning of the names of nodes that fail because a request gives a size of 0. The rest says what is wrong.
 pub const FAILING_CHECK: &str = "plimsoll: ";
@@ -40,6 +43,8 @@ pub struct ForOnnxRuntime {
     pub declared: HashMap<String, Option<DeclaredShape>>,
     /// True if a request can make a run longer without larger inputs.
     pub time_depends_on_values: bool,
+    /// What OpenVINO computes differently from ONNX.
+    pub openvino: Vec<DifferentNode>,
 }
 
 /// Prepares a model for onnxruntime.
@@ -90,6 +95,7 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
         disabled_optimizers,
         declared: graph.input.iter().chain(&graph.output).filter_map(declared).collect(),
         time_depends_on_values: analysis.time_depends_on_values,
+        openvino: analysis.openvino.list(),
     })
 }
 

@@ -46,6 +46,10 @@ impl ChipSettings {
         if self.provider.is_empty() {
             return Some(("provider".into(), "must not be empty, for example \"openvino\"".into()));
         }
+        if self.provider.chars().any(|c| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-' | '.')) {
+            let reason = format!("{:?} may have letters, digits, `_`, `-` and `.` only", self.provider);
+            return Some(("provider".into(), reason));
+        }
         not_scalar(&self.options)
     }
 }

@@ -191,5 +191,5 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
         return Ok(None);
     }
     let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
-    backend.load(&source).map(Some)
+    backend.load_reference(&source).map(Some)
 }

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto};
 
 use super::functions::{self, Function};
+use super::openvino;
 use super::sizes;
 use crate::infer;
 use crate::node::{self, Edit};
@@ -83,6 +84,8 @@ pub(crate) struct Analysis {
     pub(crate) has_short_scales: bool,
     /// True if a request can make a run longer without larger inputs.
     pub(crate) time_depends_on_values: bool,
+    /// What OpenVINO computes differently.
+    pub(super) openvino: openvino::Search,
     /// The names of all values, which new names must differ from.
     pub(crate) names: HashSet<String>,
     /// The functions of the model.

@@ -14,6 +14,7 @@ mod graphs;
 mod growth;
 mod node_tests;
 mod old;
+mod openvino;
 mod rows;
 mod run_shapes;
 mod run_size;

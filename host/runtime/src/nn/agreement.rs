@@ -3,9 +3,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::batch::{find_size, probe};
+use super::batch::{find_size, single};
 use super::error::RunError;
-use super::model::{Model, Signature};
+use super::model::Model;
+use super::not_finite;
 use crate::comparison::{Comparison, Figures, Mismatch, Scores};
 use crate::tensor::{Tensor, Tensors};
 
@@ -26,6 +27,8 @@ pub struct Agreement {
     pub runs: u32,
     /// The largest differences.
     pub figures: Figures,
+    /// True if NaN and infinities in inputs have the effect that they have on the CPU.
+    pub keeps_not_finite: bool,
 }
 
 /// Why a model is refused on its device.
@@ -71,7 +74,7 @@ impl Agreement {
         let mut agreement: Option<Self> = None;
         let mut least = f64::INFINITY;
         for pattern in 0..PROBES {
-            let inputs: Vec<Tensor> = model.inputs().iter().map(|input| row(input, size, pattern)).collect();
+            let inputs = single(model.inputs(), size, pattern);
             // Inputs that the model itself refuses would count as failures of the device.
             let Ok(expected) = run(cpu, &inputs) else { continue };
             let Ok(found) = run(model, &inputs) else { continue };
@@ -91,13 +94,16 @@ impl Agreement {
             }
             least = least.min(figures.relative);
             agreement = Some(match agreement {
-                None => Self { runs: 1, figures },
-                Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures) },
+                None => Self { runs: 1, figures, keeps_not_finite: true },
+                Some(before) => Self { runs: before.runs + 1, figures: before.figures.largest(figures), ..before },
             });
         }
         match agreement {
             Some(Self { runs, .. }) if least > OTHER => Err(Disagreement::Numbers { runs, least }),
-            agreement => Ok(agreement),
+            agreement => {
+                let keeps_not_finite = || not_finite::are_kept(model, cpu, &single(model.inputs(), size, 0));
+                Ok(agreement.map(|agreement| Self { keeps_not_finite: keeps_not_finite(), ..agreement }))
+            }
         }
     }
 }
@@ -115,12 +121,6 @@ fn may_differ(model: &dyn Model, output: &str, expected: &Tensors, found: &Tenso
         && sizes.into_iter().all(|((one, other), declared)| one == other || declared.is_none())
 }
 
-/// One row of an input, or as many equal rows as the model fixes.
-fn row(input: &Signature, size: u32, pattern: u32) -> Tensor {
-    let fixed = input.shape.as_ref().and_then(|shape| *shape.first()?).unwrap_or(1);
-    probe(input, size, &vec![pattern; fixed as usize])
-}
-
 fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
     catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
 }
@@ -128,7 +128,7 @@ fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::model::ModelProperties;
+    use crate::nn::model::{ModelProperties, Signature};
     use crate::tensor::TensorType;
 
     /// A model that changes each number of its input.
@@ -186,6 +186,42 @@ mod tests {
         let scaled = each(|place, number| 1.1 * number * place as f32);
         let scaled = Agreement::check(&scaled, &cpu).expect("the classes agree").expect("compared");
         assert!(scaled.figures.relative > TOLERANCE, "worth a warning");
+    }
+
+    #[test]
+    fn models_with_a_fixed_number_of_rows_and_scalars_are_compared() {
+        for (shape, dimensions) in [(vec![Some(4), Some(10)], vec![4, 10]), (vec![], vec![])] {
+            let signature = |name: &str| {
+                vec![Signature { name: name.into(), types: vec![TensorType::Fp32], shape: Some(shape.clone()) }]
+            };
+            let properties = ModelProperties::on_cpu(signature("x"), signature("y"), 1);
+            let expected = dimensions.clone();
+            let strict = |factor: f32| Strict { properties: properties.clone(), factor, dimensions: expected.clone() };
+            assert!(Agreement::check(&strict(1.0), &strict(1.0)).expect("agrees").is_some(), "{dimensions:?}");
+            Agreement::check(&strict(2.0), &strict(1.0)).expect_err("refused");
+        }
+    }
+
+    /// A model that takes inputs of one shape only.
+    struct Strict {
+        properties: ModelProperties,
+        factor: f32,
+        dimensions: Vec<u32>,
+    }
+
+    impl Model for Strict {
+        fn properties(&self) -> &ModelProperties {
+            &self.properties
+        }
+
+        fn run(&self, inputs: &[Tensor]) -> Result<Tensors, RunError> {
+            if inputs[0].dimensions != self.dimensions {
+                return Err(RunError::backend("another shape"));
+            }
+            let numbers = inputs[0].data.as_chunks().0.iter().map(|&bytes| self.factor * f32::from_le_bytes(bytes));
+            let bytes = numbers.flat_map(f32::to_le_bytes).collect();
+            Ok(vec![("y".into(), Tensor::new(self.dimensions.clone(), TensorType::Fp32, bytes))])
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ use open::MAX_RESERVED;
 pub(in crate::nn) use padding::PaddedModel;
 pub use prepare::{PrepareError, prepare_sizes};
 pub(in crate::nn) use prepare::{input_with_new_shapes, prepare_single, single_run};
-pub(in crate::nn) use probe_rows::{find_size, probe};
+pub(in crate::nn) use probe_rows::{find_size, single};
 pub use row_check::check_rows;
 pub use rows::check_batch_axis;
 pub use rows_touch::RowsTouch;

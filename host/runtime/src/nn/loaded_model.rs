@@ -48,6 +48,7 @@ pub struct LoadedModel {
     /// Present if the memory was measured when the model was loaded.
     memory: Option<MemoryMeter>,
     agreement: Option<Agreement>,
+    differences: Vec<String>,
     /// The backend, and the target in the configuration.
     runs_on: (String, String),
 }
@@ -86,6 +87,7 @@ impl LoadedModel {
             }
         };
         let short_runs = ShortRunDetector::new(scheduling);
+        let differences = model.properties().differences.clone();
         Ok(Self {
             name,
             digest,
@@ -100,6 +102,7 @@ impl LoadedModel {
             health,
             memory: None,
             agreement: None,
+            differences,
             runs_on: (String::new(), Device::Cpu.to_string()),
         })
     }
@@ -116,6 +119,9 @@ impl LoadedModel {
     pub fn on(mut self, backend: &str, device: &Device) -> Self {
         self.runs_on = (backend.to_owned(), device.to_string());
         log_placement(&self.name, &self.runs_on.1, self.placement());
+        for difference in self.differences() {
+            tracing::warn!("model {}, target {}: {difference}", self.name, self.runs_on.1);
+        }
         if self.bound_to().is_some() || !self.model.properties().is_in_host_memory {
             log_binding(&self.name, &self.runs_on.1, self.bound_to());
         }
@@ -254,6 +260,7 @@ impl LoadedModel {
                 let misfit = |misfit| InputError::Misfit { model: model(), input: name(), misfit };
                 let tensor = input.accept(tensor).map_err(misfit)?;
                 self.model.check_numbers(index, &tensor).map_err(misfit)?;
+                self.check_finite(&tensor).map_err(misfit)?;
                 Ok(tensor)
             })
             .collect()

@@ -19,6 +19,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// What is wrong with the file or with the library, and how to fix it.
     fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError>;
+    /// Prepares a model whose outputs those of other devices are compared with: as the file says, without optimisations.
+    ///
+    /// # Errors
+    /// As [`Backend::load`].
+    fn load_reference(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        self.load(source)
+    }
     /// What the library is: its name and version.
     fn description(&self) -> String;
     /// The devices that models can run on, without those of further libraries.
@@ -133,6 +140,8 @@ pub struct ModelProperties {
     /// The library's name of the memory to which the inputs and outputs of runs are bound; `None` if the library copies them
     /// from and to ordinary memory.
     pub bound_to: Option<String>,
+    /// What the device may compute differently from ONNX, one sentence for each kind with a node.
+    pub differences: Vec<String>,
 }
 
 impl ModelProperties {
@@ -150,6 +159,7 @@ impl ModelProperties {
             is_in_host_memory: true,
             copies: 1,
             bound_to: None,
+            differences: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use plimsoll_runtime::engine::PoolUsage;
 use plimsoll_runtime::kind::{StageKind, StageName};
+use plimsoll_runtime::nn::{BOUND_MEMORY, BoundFigures};
 use plimsoll_runtime::outcome::Outcome;
 use serde::Serialize;
 
@@ -37,6 +38,8 @@ pub struct Report {
     pub stages: Vec<Row>,
     /// What the models of all pipelines hold on their devices.
     pub models: Vec<ModelMemoryRow>,
+    /// The memory of libraries to which inputs and outputs of runs are bound, of all models.
+    pub bound: BoundFigures,
     /// The callers that cause the most memory growth and the most requests, in all pipelines.
     pub callers: CallerReport,
     /// The recommended cap of each stage.
@@ -123,6 +126,7 @@ impl MemoryStats {
             live: self.live(pipeline),
             stages: self.rows(pipeline, now, with_marks),
             models: self.metrics.model_memory().rows(),
+            bound: BOUND_MEMORY.figures(),
             callers: self.callers.report(&self.caller_header),
             advice: self.advice(pipeline),
         }

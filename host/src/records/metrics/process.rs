@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use plimsoll_runtime::engine::PoolUsage;
+use plimsoll_runtime::nn::{BOUND_MEMORY, BoundFigures};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -25,6 +26,10 @@ pub(super) struct ProcessMetrics {
     threads: Gauge,
     descriptors: Gauge,
     max_descriptors: Gauge,
+    bound: Gauge,
+    bound_limit: Gauge,
+    bound_high_water: Gauge,
+    unbound_runs: Counter,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -61,6 +66,17 @@ impl ProcessMetrics {
         let cpu = Counter::default();
         let help = "CPU time of the process";
         registry.register_with_unit("process_cpu", help, Unit::Seconds, cpu.clone());
+        let mut bytes = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
+            gauge
+        };
+        let bound = bytes("bound_memory", "Memory of libraries to which inputs and outputs of runs are bound");
+        let bound_limit = bytes("bound_memory_limit", "The most memory to which runs may be bound");
+        let bound_high_water = bytes("bound_memory_high_water", "The most memory to which runs were bound");
+        let unbound_runs = Counter::default();
+        let help = "Runs in ordinary memory, because the memory to which runs are bound had no room";
+        registry.register("unbound_runs", help, unbound_runs.clone());
         let mut plain = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register(name, help, gauge.clone());
@@ -78,6 +94,10 @@ impl ProcessMetrics {
             threads,
             descriptors,
             max_descriptors,
+            bound,
+            bound_limit,
+            bound_high_water,
+            unbound_runs,
             resident,
             cgroup: family(registry, "cgroup_memory", cgroup, Some(Unit::Bytes)),
             pool_used: family(registry, "pool_used", used, None),
@@ -105,6 +125,12 @@ impl ProcessMetrics {
                 metric.set(gauge(count));
             }
         }
+        let BoundFigures { limit, bytes, high_water, unbound_runs } = BOUND_MEMORY.figures();
+        for (metric, bytes) in [(&self.bound, bytes), (&self.bound_limit, limit), (&self.bound_high_water, high_water)]
+        {
+            metric.set(gauge(bytes));
+        }
+        self.unbound_runs.inner().store(unbound_runs, Relaxed);
         let Some(pool) = pool else { return };
         let PoolUsage { component_instances, core_instances, memories, tables, stacks, .. } = *pool;
         let used = [

@@ -43,7 +43,7 @@ fn described(name: &str, model: &LoadedModel) -> Value {
     let nodes = model.placement().iter().map(|placement| {
         json!({ "provider": placement.provider, "nodes": placement.nodes, "operators": placement.operators })
     });
-    let agreement = model.agreement().map(|Agreement { runs, figures }| {
+    let agreement = model.agreement().map(|Agreement { runs, figures, keeps_not_finite }| {
         let scores = figures.scores.map(ScoresReport::from);
         json!({
             "runs": runs,
@@ -51,6 +51,7 @@ fn described(name: &str, model: &LoadedModel) -> Value {
             "relative": figures.relative,
             "cosine_distance": figures.cosine_distance,
             "scores": scores,
+            "keeps_not_finite": keeps_not_finite,
         })
     });
     json!({
@@ -65,5 +66,6 @@ fn described(name: &str, model: &LoadedModel) -> Value {
         "bound_to": model.bound_to(),
         "input_with_new_shapes": model.input_with_new_shapes(),
         "compared_with_cpu": agreement,
+        "differences": model.differences(),
     })
 }

@@ -58,7 +58,7 @@ pub(super) async fn run(
     let pipeline = Arc::clone(&model.pipeline);
     let shared = Arc::new(Shared { app, pipeline, chip, request: stage_request });
     let total = images.len();
-    let mut summary = record.summary();
+    let mut summary = record.summary().of_images();
     // The replies of the images that have ended are in memory until the last one has.
     let mut replies_held = shared.app.admission.begin_reply();
     let ended = if total == 1 {

@@ -15,6 +15,7 @@ impl Analysis {
         if is_data && !matches!(operator, "Shape" | "Size") {
             self.data.extend(node.output.iter().cloned());
         }
+        self.openvino.note(node, is_data, self.opset, values);
         let takes_data = |index: usize| node.input.get(index).is_some_and(|input| self.data.contains(input));
         self.time_depends_on_values |= match operator {
             "Loop" => true,
@@ -41,7 +42,11 @@ impl Analysis {
         if is_mean || operator == "Cast" && takes_mean {
             self.means.extend(node.output.iter().cloned());
         }
-        self.squeezes_means |= takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
+        let squeezes = takes_mean && matches!(operator, "Sub" | "Add" | "Sqrt" | "Pow" | "Mul" | "Div");
+        self.squeezes_means |= squeezes;
+        if squeezes && operator == "Sub" {
+            self.openvino.note_mean(node);
+        }
     }
 }
 

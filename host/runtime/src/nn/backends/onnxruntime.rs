@@ -5,7 +5,9 @@ mod bound_memory;
 mod c_api;
 mod failures;
 mod library;
+mod library_file;
 mod loaded;
+mod openvino;
 mod options;
 mod plugins;
 mod providers;
@@ -67,12 +69,6 @@ fn is_in_host_memory(device: &Device, kind: Option<&str>) -> bool {
     }
 }
 
-/// Returns true for each provider of OpenVINO, by whichever of its names.
-fn is_openvino(device: &Device) -> bool {
-    let Device::Chip(chip) = device else { return false };
-    plugins::is_named("OpenVINOExecutionProvider", &chip.provider)
-}
-
 impl OnnxRuntime {
     /// Loads the library from `library`, or else from the path in the variable `ORT_DYLIB_PATH`.
     ///
@@ -100,18 +96,23 @@ fn absent(why: &str) -> String {
 const MEND: &str = "export the model with operators, an operator set and element types that this ONNX Runtime has, or set \
                     `library` in `[backends.onnxruntime]` to a newer one";
 
-impl Backend for OnnxRuntime {
-    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+impl OnnxRuntime {
+    fn load_with(
+        &self,
+        source: &ModelSource,
+        rules: RunRules,
+        is_optimised: bool,
+    ) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error: &dyn std::fmt::Display| {
             LoadError(format!("onnxruntime cannot load {}: {error}", source.path.display()))
         };
         let options = options::of(source).map_err(|error| failed(&error))?;
         let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes).map_err(|error| failed(&error))?;
-        let RunRules { threads, runs, .. } = self.rules;
-        let is_shared = self.rules.shares_session(&source.device);
-        let threads_of_session = self.rules.threads_of_session(is_shared);
-        let new =
-            SessionSource { environment: &self.environment, threads: threads_of_session, source, prepared: &prepared };
+        let RunRules { threads, runs, .. } = rules;
+        let is_shared = rules.shares_session(&source.device);
+        let threads = (threads, rules.threads_of_session(is_shared));
+        let (environment, prepared) = (&self.environment, &prepared);
+        let new = SessionSource { environment, threads: threads.1, source, prepared, is_optimised };
         let make = |_| {
             let session = new.session(&options)?;
             SharedSession::new(session, is_shared).map(Arc::new).map_err(SessionError::Name)
@@ -130,13 +131,16 @@ impl Backend for OnnxRuntime {
                 placement
             }
         };
+        let is_openvino = openvino::is_openvino(&source.device);
+        let differences = if is_openvino { openvino::check(&prepared.openvino, &placement) } else { Ok(Vec::new()) };
+        let differences = differences.map_err(|error| failed(&format!("target `{}`: {error}", source.device)))?;
         let signatures = |outlets: &[Outlet]| {
             let signatures =
                 outlets.iter().map(|outlet| signature(outlet, &prepared.declared)).collect::<Result<Vec<_>, _>>();
             signatures.map_err(|error: LoadError| failed(&error))
         };
         let (inputs, outputs) = (signatures(session.inputs())?, signatures(session.outputs())?);
-        let bound = BoundMemory::find(self.rules.io_binding, &self.environment, &source.device, &sessions[0], &outputs)
+        let bound = BoundMemory::find(rules, &self.environment, &source.device, &sessions[0], &outputs)
             .map_err(|error| failed(&error))?;
         let is_cpu = source.device == Device::Cpu;
         let kind = self.kind_of(&source.device);
@@ -144,7 +148,7 @@ impl Backend for OnnxRuntime {
             inputs,
             outputs,
             concurrent_runs: runs,
-            runs_on_calling_thread: is_cpu && threads == 1,
+            runs_on_calling_thread: is_cpu && threads.0 == 1,
             overlaps_runs: is_cpu,
             pays_for_new_shapes: !is_cpu,
             time_depends_on_values: prepared.time_depends_on_values,
@@ -152,11 +156,22 @@ impl Backend for OnnxRuntime {
             is_in_host_memory: is_in_host_memory(&source.device, kind.as_deref()),
             copies: sessions.len(),
             bound_to: bound.as_ref().map(BoundMemory::name),
+            differences,
         };
         let idle = Mutex::new((0..runs).map(|run| run % sessions.len()).collect());
         let (name, device) = (source.name.clone(), source.device.clone());
-        let computes_in_32_bits = is_openvino(&device);
-        Ok(Box::new(Loaded { sessions, idle, bound, name, computes_in_32_bits, device, properties }))
+        Ok(Box::new(Loaded { sessions, idle, bound, name, is_openvino, device, properties }))
+    }
+}
+
+impl Backend for OnnxRuntime {
+    fn load(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        self.load_with(source, self.rules, true)
+    }
+
+    /// Without optimisations: both sides of a comparison would have the same ones, also if one of them is wrong.
+    fn load_reference(&self, source: &ModelSource) -> Result<Box<dyn Model>, LoadError> {
+        self.load_with(source, self.rules.of_a_reference(), false)
     }
 
     fn description(&self) -> String {

@@ -30,7 +30,7 @@ pub(in crate::nn) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Resul
     let sizes = if has_images { &SIZES[..] } else { &LENGTHS[..] };
     let mut first_error = None;
     for &size in if is_dynamic { sizes } else { &sizes[..1] } {
-        match run(model, &batch(inputs, size, &[0])) {
+        match run(model, &single(inputs, size, 0)) {
             Ok(outputs) => return Ok((size, outputs)),
             Err(error) => first_error = first_error.or(Some(error)),
         }
@@ -42,9 +42,22 @@ pub(super) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunEr
     catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
 }
 
-/// One input of a batch: the given rows of a fixed sequence of rows.
-pub(in crate::nn) fn probe(input: &Signature, size: u32, rows: &[u32]) -> Tensor {
-    batch(std::slice::from_ref(input), size, rows).remove(0)
+/// The inputs of one run with a row of a fixed sequence of rows. An input with a fixed number of rows has it as often, and a
+/// scalar has no dimension for rows.
+pub(in crate::nn) fn single(inputs: &[Signature], size: u32, row: u32) -> Vec<Tensor> {
+    let mut tensors = batch(inputs, size, &[row]);
+    for (tensor, input) in tensors.iter_mut().zip(inputs) {
+        match input.shape.as_deref() {
+            Some([]) => tensor.dimensions.clear(),
+            Some([Some(rows), ..]) if *rows != 1 => {
+                let mut dimensions = tensor.dimensions.clone();
+                dimensions[0] = *rows;
+                *tensor = Tensor::new(dimensions, tensor.ty, tensor.data.repeat(*rows as usize));
+            }
+            _ => {}
+        }
+    }
+    tensors
 }
 
 /// The inputs of a batch: the given rows of a fixed sequence of rows.

@@ -2,8 +2,14 @@
 
 use super::LoadedModel;
 use crate::nn::agreement::{Agreement, TOLERANCE};
-use crate::nn::error::LoadError;
+use crate::nn::error::{LoadError, Misfit};
 use crate::nn::model::Model;
+use crate::nn::not_finite;
+use crate::tensor::Tensor;
+
+/// What is said of a device that loses NaN and infinities.
+const LOSES: &str = "with NaN or infinities in the inputs, the outputs are not those on the CPU, so requests with them are \
+                     refused";
 
 impl LoadedModel {
     /// Compares the outputs with those of the same model on the CPU. Call it after [`LoadedModel::on`].
@@ -39,7 +45,22 @@ impl LoadedModel {
                 figures.relative
             ),
         }
+        if checked.is_some_and(|agreement| !agreement.keeps_not_finite) {
+            tracing::warn!("model {name}, target {target}: {LOSES}");
+            self.differences.push(LOSES.to_owned());
+        }
         self.agreement = checked;
         Ok(self)
+    }
+
+    /// Refuses numbers that the device was seen to lose.
+    pub(super) fn check_finite(&self, tensor: &Tensor) -> Result<(), Misfit> {
+        match self.agreement.is_some_and(|agreement| !agreement.keeps_not_finite) && !not_finite::is_finite(tensor) {
+            false => Ok(()),
+            true => Err(Misfit::Number(format!(
+                "the device `{}` loses NaN and infinities; send finite numbers, or use a chip with another target",
+                self.runs_on.1
+            ))),
+        }
     }
 }

@@ -43,6 +43,11 @@ impl LoadedModel {
         self.model.properties().bound_to.as_deref()
     }
 
+    /// What the device may compute differently from ONNX.
+    pub fn differences(&self) -> &[String] {
+        &self.differences
+    }
+
     /// The input that makes every run prepare the device again, because it has dynamic dimensions besides the rows.
     pub fn input_with_new_shapes(&self) -> Option<&str> {
         batch::input_with_new_shapes(&*self.model, self.batcher.is_some()).map(|input| input.name.as_str())

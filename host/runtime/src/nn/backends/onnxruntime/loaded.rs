@@ -8,7 +8,8 @@ use super::bound_memory::BoundMemory;
 use super::c_api::arena::arenas;
 use super::c_api::shared_session::SharedSession;
 use super::failures::run_error;
-use super::values::{check_32_bits, check_strings, output, value};
+use super::openvino;
+use super::values::{check_strings, output, value};
 use crate::nn::cancellation::Cancellation;
 use crate::nn::device::Device;
 use crate::nn::error::{Misfit, RunError};
@@ -26,8 +27,8 @@ pub(super) struct Loaded {
     /// The memory to which runs are bound; `None` if they are not.
     pub(super) bound: Option<BoundMemory>,
     pub(super) name: String,
-    /// True if the provider computes 64-bit integers in 32 bits.
-    pub(super) computes_in_32_bits: bool,
+    /// True if the provider is OpenVINO.
+    pub(super) is_openvino: bool,
     pub(super) device: Device,
     pub(super) properties: ModelProperties,
 }
@@ -40,7 +41,7 @@ impl Model for Loaded {
     fn check_numbers(&self, _index: usize, tensor: &Tensor) -> Result<(), Misfit> {
         match tensor.ty {
             TensorType::Bytes => check_strings(tensor),
-            TensorType::I64 | TensorType::U32 if self.computes_in_32_bits => check_32_bits(tensor),
+            _ if self.is_openvino => openvino::check_numbers(tensor),
             _ => Ok(()),
         }
     }
@@ -108,8 +109,10 @@ impl Loaded {
                 tracing::error!("a run of onnxruntime cannot be stopped: {error}");
             }
         };
-        let run = || match &self.bound {
-            Some(bound) => session.run_bound(&values, &bound.places(), &options),
+        let rows = inputs.first().and_then(|input| input.dimensions.first()).copied().unwrap_or(1);
+        let mut bound = self.bound.as_ref().and_then(|bound| bound.places(&self.name, rows));
+        let run = || match &bound {
+            Some(bound) => session.run_bound(&values, &bound.places, &options),
             None => session.run(&values, &options),
         };
         let result = cancellation.during(stop, run);
@@ -118,7 +121,12 @@ impl Loaded {
             false => run_error(&self.device, error.code(), error.message()),
         })?;
         let named = self.outputs().iter().zip(outputs.values());
-        named.map(|(signature, value)| Ok((signature.name.clone(), output(value)?))).collect()
+        let copies =
+            named.map(|(signature, value)| Ok((signature.name.clone(), output(value)?))).collect::<Result<_, _>>()?;
+        if let Some(bound) = &mut bound {
+            bound.correct(&copies);
+        }
+        Ok(copies)
     }
 }
 

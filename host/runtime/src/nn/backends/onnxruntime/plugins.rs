@@ -11,6 +11,7 @@ use ort::environment::Environment;
 use ort::memory::DeviceType;
 
 use super::c_api::metadata::metadata;
+use super::library_file::{self, LibraryFileError};
 use crate::nn::chip::{Chip, DeviceDescription};
 
 /// Why a chip of a further library cannot be used.
@@ -22,6 +23,8 @@ pub(super) enum PluginError {
         path.display()
     )]
     Library { path: PathBuf, error: ort::Error },
+    #[error("library: {} cannot be loaded: {error}", path.display())]
+    File { path: PathBuf, error: LibraryFileError },
     #[error(
         "provider: {} has no device of the provider `{provider}` on this machine; it has {found}. A provider \
          offers only hardware that it supports: that of `onnxruntime-ep-openvino`, for example, only Intel processors",
@@ -38,38 +41,43 @@ pub(super) enum PluginError {
 /// process lives, so the device can be found again in the list of all devices.
 type Address = usize;
 
-/// The devices of the libraries that are loaded.
-static LOADED: Mutex<BTreeMap<PathBuf, Vec<Address>>> = Mutex::new(BTreeMap::new());
+/// A library that is loaded.
+#[derive(Clone)]
+struct Loaded {
+    /// The name under which it is registered. Some libraries give it to their provider.
+    name: String,
+    devices: Vec<Address>,
+}
 
-/// The devices of a library. Loads the library if it is not loaded yet. It is registered under the name `provider`, because
-/// some libraries give their provider the name under which they are registered.
-fn devices_of<'e>(
-    environment: &'e Environment,
-    path: &Path,
-    provider: &str,
-) -> Result<Vec<OrtDevice<'e>>, PluginError> {
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    let addresses = match loaded.get(&path) {
-        Some(known) => known.clone(),
-        None => {
-            let before: Vec<Address> = environment.devices().map(|device| address(&device)).collect();
-            environment
-                .register_ep_library(provider, &path)
-                .map_err(|error| PluginError::Library { path: path.clone(), error })?;
-            let now = environment.devices().map(|device| address(&device));
-            let new: Vec<_> = now.filter(|address| !before.contains(address)).collect();
-            loaded.insert(path, new.clone());
-            new
-        }
-    };
-    Ok(environment.devices().filter(|device| addresses.contains(&address(device))).collect())
+/// The libraries that are loaded.
+static LOADED: Mutex<BTreeMap<PathBuf, Loaded>> = Mutex::new(BTreeMap::new());
+
+/// Loads a library if it is not loaded yet. It is registered under the name `provider`, because some libraries give their
+/// provider the name under which they are registered; if that is another library's name, under its path.
+fn loaded(environment: &Environment, path: &Path, provider: &str) -> Result<Loaded, PluginError> {
+    // The library would look for a path that is not absolute in its own folder.
+    let path = library_file::check(path).map_err(|error| PluginError::File { path: path.to_owned(), error })?;
+    let mut libraries = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = libraries.get(&path) {
+        return Ok(known.clone());
+    }
+    let is_taken = libraries.values().any(|known| known.name == provider)
+        || environment.devices().any(|device| device.ep().is_ok_and(|ep| ep == provider));
+    let name = if is_taken { path.display().to_string() } else { provider.to_owned() };
+    let before: Vec<Address> = environment.devices().map(|device| address(&device)).collect();
+    environment
+        .register_ep_library(name.as_str(), &path)
+        .map_err(|error| PluginError::Library { path: path.clone(), error })?;
+    let now = environment.devices().map(|device| address(&device));
+    let new = Loaded { name, devices: now.filter(|address| !before.contains(address)).collect() };
+    libraries.insert(path, new.clone());
+    Ok(new)
 }
 
 /// Returns true for a device of a further library.
 pub(super) fn is_of_plugin(device: &OrtDevice<'_>) -> bool {
     let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    loaded.values().any(|addresses| addresses.contains(&address(device)))
+    loaded.values().any(|library| library.devices.contains(&address(device)))
 }
 
 fn address(device: &OrtDevice<'_>) -> Address {
@@ -82,9 +90,12 @@ fn provider_devices<'e>(
     chip: &Chip,
     path: &Path,
 ) -> Result<Vec<OrtDevice<'e>>, PluginError> {
-    let (of_provider, others): (Vec<_>, Vec<_>) = devices_of(environment, path, &chip.provider)?
-        .into_iter()
-        .partition(|device| is_named(&provider(device), &chip.provider));
+    let library = loaded(environment, path, &chip.provider)?;
+    let devices = environment.devices().filter(|device| library.devices.contains(&address(device)));
+    // A provider with the name of its registration has no name of its own, so whatever a chip calls it is right: the first
+    // chip that named the library, which may have been refused, does not decide.
+    let is_named = |ep: &str| is_named(ep, &chip.provider) || ep == library.name;
+    let (of_provider, others): (Vec<_>, Vec<_>) = devices.partition(|device| is_named(&provider(device)));
     if of_provider.is_empty() {
         let (provider, found) = (chip.provider.clone(), listed(&others));
         return Err(PluginError::NoProvider { path: path.to_owned(), provider, found });

@@ -26,6 +26,8 @@ pub(super) struct SessionSource<'a> {
     pub(super) threads: usize,
     pub(super) source: &'a ModelSource,
     pub(super) prepared: &'a ForOnnxRuntime,
+    /// False for a model that others are compared with: an optimisation may change what is computed.
+    pub(super) is_optimised: bool,
 }
 
 /// Why a model has no session.
@@ -56,9 +58,10 @@ pub(super) enum SessionError {
 impl SessionSource<'_> {
     /// Makes a session. `options` are those of the execution provider.
     pub(super) fn session(&self, options: &BTreeMap<String, String>) -> Result<Session, SessionError> {
-        let Self { environment, threads, source, prepared } = self;
+        let Self { environment, threads, source, prepared, is_optimised } = self;
         let mut builder = Session::builder(environment)?;
-        builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).map_err(ort::Error::from)?;
+        let level = if *is_optimised { GraphOptimizationLevel::Level3 } else { GraphOptimizationLevel::Disable };
+        builder = builder.with_optimization_level(level).map_err(ort::Error::from)?;
         let disabled = prepared.disabled_optimizers.join(";");
         builder = builder.with_disabled_optimizers(disabled).map_err(ort::Error::from)?;
         builder = builder.with_intra_threads(*threads).map_err(ort::Error::from)?;

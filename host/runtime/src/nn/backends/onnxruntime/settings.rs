@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 
 use crate::nn::device::Device;
@@ -11,6 +12,8 @@ use crate::nn::model::BackendSettings;
 /// Maximum default number of concurrent runs of a model: each has its own intermediate values, and each its own copy of
 /// the weights where runs do not share a session.
 const DEFAULT_MAX_RUNS: usize = 4;
+/// Default maximum of memory to which inputs and outputs are bound, of all models.
+const DEFAULT_MAX_BOUND_MEMORY: ByteSize = ByteSize::gib(1);
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
@@ -32,6 +35,8 @@ pub(super) struct Settings {
     /// True if the inputs and outputs of runs are bound to memory of the library, false if the library copies them from and to
     /// ordinary memory; default: bound where the provider has memory of the host that its device reads directly.
     io_binding: Option<bool>,
+    /// The most memory of the library to which inputs and outputs are bound at one time, of all models; default 1 GiB.
+    max_bound_memory: Option<ByteSize>,
 }
 
 impl Settings {
@@ -50,6 +55,7 @@ impl Settings {
             runs,
             shared_session: self.shared_session,
             io_binding: self.io_binding,
+            max_bound_memory: self.max_bound_memory.unwrap_or(DEFAULT_MAX_BOUND_MEMORY).as_u64(),
         }
     }
 }
@@ -65,9 +71,16 @@ pub(super) struct RunRules {
     shared_session: Option<bool>,
     /// Whether they are bound, `None` for the default of the device.
     pub io_binding: Option<bool>,
+    /// The most bytes of the library's memory to which they are bound.
+    pub max_bound_memory: u64,
 }
 
 impl RunRules {
+    /// Of a model that others are compared with: one run at a time.
+    pub(super) fn of_a_reference(self) -> Self {
+        Self { runs: 1, io_binding: Some(false), ..self }
+    }
+
     /// Whether the concurrent runs of a model on this device share one session.
     pub(super) fn shares_session(self, device: &Device) -> bool {
         self.shared_session.unwrap_or_else(|| is_concurrent(device))

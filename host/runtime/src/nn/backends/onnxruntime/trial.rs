@@ -33,7 +33,7 @@ pub(super) fn open(environment: &Environment, device: &Device) -> Result<(), Loa
     let failed = |error: &dyn std::fmt::Display| LoadError(error.to_string());
     let options = options::of(&source).map_err(|error| failed(&error))?;
     let prepared = plimsoll_onnx::prepare_onnxruntime(&source.bytes).map_err(|error| failed(&error))?;
-    let session = SessionSource { environment, threads: 1, source: &source, prepared: &prepared };
+    let session = SessionSource { environment, threads: 1, source: &source, prepared: &prepared, is_optimised: true };
     session.session(&options).map(drop).map_err(|error| failed(&error))
 }
 

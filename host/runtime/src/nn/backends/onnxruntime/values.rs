@@ -162,24 +162,6 @@ pub(super) fn check_strings(tensor: &Tensor) -> Result<(), Misfit> {
     Strings::of(tensor).texts().map(drop).map_err(misfit)
 }
 
-/// OpenVINO cuts 64-bit integers off to 32 bits: -9223372036854775808 would be 0.
-pub(super) fn check_32_bits(tensor: &Tensor) -> Result<(), Misfit> {
-    let large = match tensor.ty {
-        TensorType::U32 => {
-            let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
-            numbers.find(|number| i32::try_from(*number).is_err()).map(i64::from)
-        }
-        _ => {
-            let mut numbers = tensor.data.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes));
-            numbers.find(|number| i32::try_from(*number).is_err())
-        }
-    };
-    match large {
-        None => Ok(()),
-        Some(number) => Err(Misfit::Number(format!("OpenVINO computes {} as i32; {number} is too large", tensor.ty))),
-    }
-}
-
 /// A copy of the strings.
 fn strings(tensor: &Tensor) -> Result<SessionInputValue<'_>, RunError> {
     let texts =
