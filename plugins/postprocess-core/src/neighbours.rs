@@ -22,6 +22,8 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Neighbours {
     /// Overlaps of at most this are not asked for.
     least: f64,
+    /// The exponent of the side of a cell, less that of its grid.
+    shift: i64,
     groups: Vec<Option<Box<Group>>>,
     /// The boxes that are in cells.
     entries: Vec<Entry>,
@@ -66,7 +68,9 @@ impl Neighbours {
     /// found; with less, all boxes.
     pub(crate) fn new(least: f64) -> Self {
         let least = least.min(1.0) * (1.0 - MARGIN);
-        Self { least, groups: Vec::new(), entries: Vec::new(), heads: vec![NONE; 64] }
+        // Cells are about as large as the distance between boxes that overlap, so that few of them are looked at.
+        let shift = (exponent(((1.0 - least) / least).max(0.0)) + 2).clamp(-20, 0);
+        Self { least, shift, groups: Vec::new(), entries: Vec::new(), heads: vec![NONE; 64] }
     }
 
     /// Adds a box.
@@ -83,7 +87,7 @@ impl Neighbours {
         };
         let exponent = exponent(extent.side);
         of_group.grids.entry(exponent).or_default().push((number, corners));
-        let [column, row] = extent.axes.map(|[start, ..]| place(start, exponent));
+        let [column, row] = extent.axes.map(|[start, ..]| place(start, exponent + self.shift));
         let entry = Entry { cell: Cell { group, exponent, column, row }, number, corners, next: NONE };
         self.entries.push(entry);
         if 2 * self.entries.len() > self.heads.len() {
@@ -147,7 +151,7 @@ impl Neighbours {
         let apart = length * ((1.0 - self.least) / self.least);
         // The boxes of the grid are shorter than the next power of two. A limit that is rounded is on the right side of all f32.
         let first = (start - apart).max(start - power(exponent + 1));
-        [first, (start + apart).min(end)].map(|limit| place(limit, exponent))
+        [first, (start + apart).min(end)].map(|limit| place(limit, exponent + self.shift))
     }
 }
 
