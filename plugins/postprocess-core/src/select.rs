@@ -19,10 +19,10 @@ pub struct Rule {
     pub max_detections: usize,
 }
 
-/// The most boxes that may be kept if each candidate is compared with those that are kept: this many times 100,000
-/// candidates take seconds.
+/// The most boxes that may be kept if each candidate is compared with its neighbours among those that are kept: if all are at
+/// one place, this many times 100,000 candidates take seconds.
 const MAX_COMPARED: usize = 10_000;
-/// The same for soft suppression, which passes over all candidates for each kept box.
+/// The same for soft suppression, which computes an exponential for each neighbour of a kept box.
 const MAX_SOFT: usize = 1_000;
 
 /// Reads a key with a maximum number of boxes.

@@ -86,6 +86,13 @@ fn corners(kind: usize, random: &mut Random, centres: &[[f32; 2]]) -> [f32; 4] {
         7 => sized(x * 1e-41, y * 1e-43, 1e-43 + 1e-43 * random.unit(), 3e-43),
         // At the limits.
         8 => [(); 4].map(|()| random.of(&LIMITS)),
+        // With three common sides, so that starts or ends are as far apart as an overlap allows.
+        9 => {
+            let (apart, places) = (40.0 + 60.0 * random.unit(), random.below(4));
+            let mut corners = [x, y, x + 200.0, y + 200.0];
+            corners[places] += if places < 2 { 200.0 - 2.0 * apart } else { 2.0 * apart - 200.0 };
+            corners
+        }
         _ => {
             let [a, b, c, d] = [(); 4].map(|()| random.of(&LIMITS));
             [a.min(b), c.min(d), a.max(b), c.max(d)]
@@ -93,7 +100,7 @@ fn corners(kind: usize, random: &mut Random, centres: &[[f32; 2]]) -> [f32; 4] {
     }
 }
 
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 
 fn set(random: &mut Random) -> Boxes {
     let count = random.of(&[0, 1, 20, 60, 200, 400]);
