@@ -134,7 +134,11 @@ fn single(input: &ImageInput, output: &Output, evidence: Evidence) -> Option<Det
             Some(detector)
         }
         [1, numbers, boxes]
-            if has_rows_of_cells(input, output) || is_ultralytics && numbers >= 5 && boxes > numbers =>
+            if has_rows_of_cells(input, output)
+                || is_ultralytics
+                    && numbers >= 5
+                    && boxes > numbers
+                    && evidence.labels.is_none_or(|it| it + 4 == numbers) =>
         {
             let reason = format!("{numbers} rows for {boxes} boxes, one for each cell of its grids");
             let mut detector = layout("yolov8", reason, Some(numbers - 4), YOLO);

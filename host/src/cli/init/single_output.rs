@@ -9,6 +9,25 @@ use super::setting::Setting;
 use super::task::{Task, scores};
 use super::values::{Values, is_float_type};
 
+/// The names of numbers that are not scores of classes.
+const NO_CLASSES: &[&str] = &[
+    "angle",
+    "bbox",
+    "box",
+    "coord",
+    "coordinate",
+    "gaze",
+    "joint",
+    "keypoint",
+    "kpt",
+    "landmark",
+    "point",
+    "pose",
+    "pt",
+];
+/// The names of depth maps.
+const DEPTH: &[&str] = &["depth", "disparity"];
+
 /// `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]`: scores of classes, or an embedding.
 pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels: Option<u64>) -> Option<Task> {
     let classes = match *output.shape {
@@ -39,6 +58,12 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
     }
     if !is_float {
         return None;
+    }
+    if output.is_named(NO_CLASSES) && labels != Some(classes) && !is_probability {
+        return Some(Task::as_they_are(
+            &format!("{classes} numbers that are no scores, by the name of the output"),
+            true,
+        ));
     }
     Some(Task {
         title: format!("classification ({classes} classes)"),
@@ -133,6 +158,25 @@ pub(in crate::cli) fn segmentation(input: &ImageInput, output: &Output, labels: 
     })
 }
 
+/// A depth map: its name distinguishes it from scores of pixels.
+pub(in crate::cli) fn depth(input: &ImageInput, output: &Output) -> Option<Task> {
+    let is_map = matches!(*output.shape, [1, height, width] | [1, 1, height, width] if height > 1 && width > 1);
+    if !is_map || !is_float_type(output.ty) || !output.is_named(DEPTH) {
+        return None;
+    }
+    let reason = "the least and the greatest number of each image become black and white; use the plugin tensors-postprocess \
+                  for the numbers";
+    Some(Task {
+        title: "depth map".into(),
+        plugin: "image-postprocess",
+        settings: vec![Setting::assumed("range", "image", reason)],
+        labels: None,
+        is_assumed: true,
+        geometry: Vec::new(),
+        normalisation: torchvision(input),
+    })
+}
+
 /// The pose models of Ultralytics, whose metadata has the keypoints: `kpt_shape = "[17, 3]"`.
 pub(in crate::cli) fn pose(model: &Description, output: &Output) -> Option<Task> {
     let text = model.metadata.get("kpt_shape")?;
@@ -201,6 +245,30 @@ pub(in crate::cli) fn tokens(output: &Output) -> Option<Task> {
         is_assumed: false,
         geometry: Vec::new(),
         normalisation: (Normalisation::Imagenet, "as vision transformers of transformers are usually trained"),
+    })
+}
+
+/// A vector beside the vectors of tokens, as exports of transformers return it.
+pub(in crate::cli) fn vector_beside_tokens(input: &ImageInput, outputs: &[Output]) -> Option<Task> {
+    let of_tokens = |output: &&Output| output.shape.len() == 3 && output.is_named(&["state"]);
+    let vectors: Vec<_> = outputs.iter().filter(|output| !of_tokens(output)).collect();
+    let named = |words: &[&str]| vectors.iter().find(|output| output.is_named(words)).copied();
+    // The projection of CLIP is computed from the pooled vector.
+    let output = named(&["embed", "embedding"]).or_else(|| named(&["pooler"]))?;
+    let &[1, length] = &*output.shape else { return None };
+    let is_known = vectors.iter().all(|output| output.is_named(&["embed", "embedding", "pooler"]));
+    if vectors.len() == outputs.len() || !is_known || length < 2 || !is_float_type(output.ty) {
+        return None;
+    }
+    let reason = "the vector of the image; the other outputs are not returned";
+    Some(Task {
+        title: format!("embedding ({length} numbers)"),
+        plugin: "embed-postprocess",
+        settings: vec![Setting::assumed("output", output.name.clone(), reason)],
+        labels: None,
+        is_assumed: false,
+        geometry: geometry(input),
+        normalisation: torchvision(input),
     })
 }
 
