@@ -24,6 +24,14 @@ fn map(name: &str) -> Onnx {
     model.node("Conv", &["x", "w"], name, &[]).open_output(name)
 }
 
+/// Each pixel four times.
+fn larger() -> Onnx {
+    let weights: Vec<f32> = (0..36).map(|at| if at / 3 % 3 == at % 3 { 1.0 } else { 0.0 }).collect();
+    let model = Onnx::new(22).input("x", &IMAGE).floats("w", &[12, 3, 1, 1], &weights);
+    let model = model.node("Conv", &["x", "w"], "four", &[]);
+    model.node("DepthToSpace", &["four"], "y", &[("blocksize", 2)]).open_output("y")
+}
+
 /// The mean colour as the vector of an image, beside the colours of all pixels.
 fn vectors(name: &str) -> Onnx {
     let sizes = [1_i64, 64 * 64, 3].map(i64::to_le_bytes).concat();
@@ -40,6 +48,7 @@ fn names_of_outputs_distinguish_what_has_the_same_form() {
     for (name, model, arguments, settings, words) in [
         ("depth", map("predicted_depth"), &[][..], &["\"image-postprocess\"", "range = \"image\""][..], "image/png"),
         ("mask", map("mask"), &[], &["\"segment-postprocess\"", "threshold = 0.0"], "image/png"),
+        ("larger", larger(), &[], &["\"image-postprocess\"", "range = [0, 1]", "layout = \"nchw\""], "image/png"),
         ("landmarks", numbers("faceLandmarks", 10), &[], &["\"tensors-postprocess\""], "10 numbers that are no scores"),
         ("labelled", numbers("faceLandmarks", 10), &ten, &["\"classify-postprocess\""], "(10 classes)"),
         ("scores", numbers("appointments", 10), &[], &["\"classify-postprocess\""], "(10 classes)"),
@@ -64,6 +73,58 @@ fn names_of_outputs_distinguish_what_has_the_same_form() {
             assert!(assumed.iter().any(|(found, _)| found == key), "{name}: {key}: {printed}");
         }
     }
+}
+
+/// Boxes, scores and classes under these names, and perhaps their number. `shape` is that of the scores.
+fn suppressed(names: [&str; 3], shape: &[i64], count: Option<&str>) -> Onnx {
+    let model = Onnx::new(22).input("x", &IMAGE).floats("zero", &[], &[0.0]);
+    let model = model.node("GlobalAveragePool", &["x"], "mean", &[]).node("Flatten", &["mean"], "flat", &[("axis", 1)]);
+    let model =
+        model.node("ReduceSum", &["flat"], "sum", &[("keepdims", 0)]).node("Mul", &["sum", "zero"], "none", &[]);
+    let of_boxes = [shape, &[4]].concat();
+    // The last row is not valid if there is a number of rows.
+    let boxes = [8.0, 16.0, 24.0, 48.0, 40.0, 4.0, 60.0, 12.0, 1.0, 1.0, 30.0, 30.0];
+    let mut model = model
+        .floats("boxes of all", &of_boxes, &boxes)
+        .floats("scores of all", shape, &[0.9, 0.8, 0.7])
+        .floats("classes of all", shape, &[1.0, 0.0, 1.0])
+        .node("Add", &["boxes of all", "none"], names[0], &[])
+        .node("Add", &["scores of all", "none"], names[1], &[])
+        .node("Add", &["classes of all", "none"], "whole", &[])
+        .node("Cast", &["whole"], names[2], &[("to", 7)]);
+    for name in names {
+        model = model.open_output(name);
+    }
+    let Some(count) = count else { return model };
+    let model = model.floats("two", &[1, 1], &[2.0]).node("Add", &["two", "none"], "number", &[]);
+    model.node("Cast", &["number"], count, &[("to", 6)]).open_output(count)
+}
+
+#[test]
+fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
+    let site = Site::new();
+    for (name, model, found) in [
+        ("torchvision", suppressed(["boxes", "scores", "labels"], &[3], None), 3),
+        ("efficient", suppressed(["det_boxes", "det_scores", "det_classes"], &[1, 3], Some("num_dets")), 2),
+    ] {
+        let (printed, config, folder) = site.made(name, &model, &[]);
+        let assumed = assumptions(&folder, &printed);
+        for (key, value) in [("layout", "\"nms\""), ("first_class", "0"), ("resize", "\"letterbox\"")] {
+            assert!(assumed.contains(&(key.to_owned(), value.to_owned())), "{name}: {key}: {printed}{config}");
+        }
+        // The sample is as large as the input.
+        let boxes = ["\"box\":[8.0,16.0,24.0,48.0]", "\"box\":[40.0,4.0,60.0,12.0]", "\"box\":[1.0,1.0,30.0,30.0]"];
+        for (at, wanted) in boxes.iter().enumerate() {
+            assert_eq!(printed.contains(wanted), at < found, "{name}: {wanted}: {printed}");
+        }
+    }
+    // TensorFlow's names have its order, in fractions: pixels are refused.
+    let names = ["detection_boxes", "detection_scores", "detection_classes"];
+    let model = suppressed(names, &[1, 3], Some("num_detections"));
+    let (output, folder) = site.init("tensorflow", &model, &[]);
+    let config = std::fs::read_to_string(folder.join("plimsoll.toml")).expect("written");
+    assert!(config.contains("layout = \"ssd\"") && config.contains("count = \"num_detections\""), "{config}");
+    assert!(text(&output.stderr).contains("`coordinates`"), "{}", text(&output.stderr));
 }
 
 /// The words that a shell makes of a command.

@@ -5,11 +5,10 @@ use plimsoll_runtime::nn::Description;
 use super::detectors::{Detector, Evidence, Training, has_rows_of_cells};
 use super::image_input::ImageInput;
 use super::masks::masks;
+use super::pictures::{depth, larger_image};
 use super::probe::Output;
 use super::setting::Setting;
-use super::single_output::{
-    classification, depth, of_ultralytics, pose, segmentation, text, tokens, vector_beside_tokens,
-};
+use super::single_output::{classification, of_ultralytics, pose, segmentation, text, tokens, vector_beside_tokens};
 use super::task::Task;
 use super::values::is_float_type;
 use crate::cli::error::Error;
@@ -108,6 +107,7 @@ fn by_single_output(model: &Description, input: &ImageInput, outputs: &[Output],
     poses
         .or_else(classes)
         .or_else(|| depth(input, output))
+        .or_else(|| larger_image(input, output))
         .or_else(|| segmentation(input, output, labels))
         .or_else(|| text(output, labels))
         .or_else(|| tokens(output))

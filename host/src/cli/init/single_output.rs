@@ -25,8 +25,6 @@ const NO_CLASSES: &[&str] = &[
     "pose",
     "pt",
 ];
-/// The names of depth maps.
-const DEPTH: &[&str] = &["depth", "disparity"];
 
 /// `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]`: scores of classes, or an embedding.
 pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels: Option<u64>) -> Option<Task> {
@@ -158,25 +156,6 @@ pub(in crate::cli) fn segmentation(input: &ImageInput, output: &Output, labels: 
     })
 }
 
-/// A depth map: its name distinguishes it from scores of pixels.
-pub(in crate::cli) fn depth(input: &ImageInput, output: &Output) -> Option<Task> {
-    let is_map = matches!(*output.shape, [1, height, width] | [1, 1, height, width] if height > 1 && width > 1);
-    if !is_map || !is_float_type(output.ty) || !output.is_named(DEPTH) {
-        return None;
-    }
-    let reason = "the least and the greatest number of each image become black and white; use the plugin tensors-postprocess \
-                  for the numbers";
-    Some(Task {
-        title: "depth map".into(),
-        plugin: "image-postprocess",
-        settings: vec![Setting::assumed("range", "image", reason)],
-        labels: None,
-        is_assumed: true,
-        geometry: Vec::new(),
-        normalisation: torchvision(input),
-    })
-}
-
 /// The pose models of Ultralytics, whose metadata has the keypoints: `kpt_shape = "[17, 3]"`.
 pub(in crate::cli) fn pose(model: &Description, output: &Output) -> Option<Task> {
     let text = model.metadata.get("kpt_shape")?;
@@ -283,7 +262,7 @@ fn geometry(input: &ImageInput) -> Vec<Setting> {
 }
 
 /// The usual normalisation of models from PyTorch (channels first) and from TensorFlow (channels last).
-fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
+pub(in crate::cli) fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
     if input.is_nhwc {
         (Normalisation::Symmetric, "as most models of Keras are trained")
     } else if input.channels == 1 {
