@@ -78,7 +78,10 @@ fn a_layout_that_the_form_of_the_outputs_does_not_prove_is_an_assumption() {
         let (scores, boxes) = (vec![-3.0; anchors * 3], vec![0.0; anchors * 4]);
         detector(&[("cls_logits", &shapes[0], scores), ("bbox_regression", &shapes[1], boxes)])
     };
-    let few = || detector(&[("output0", &[1, 10, 16], vec![0.5; 160])]).metadata("task", "detect");
+    let few = || {
+        let values = [48.0, 48.0, 16.0, 16.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5].iter().flat_map(|value| [*value; 16]);
+        detector(&[("output0", &[1, 10, 16], values.collect())]).metadata("task", "detect")
+    };
     let named = |count: usize| {
         let names: Vec<_> = (0..count).map(|class| format!("{class}: 'c{class}'")).collect();
         format!("{{{}}}", names.join(", "))

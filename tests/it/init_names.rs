@@ -45,22 +45,29 @@ fn names_of_outputs_distinguish_what_has_the_same_form() {
     let site = Site::new();
     let ten = site.write("ten.txt", (0..10).map(|label| format!("{label}\n")).collect::<String>());
     let ten = ["--labels", ten.to_str().expect("text")];
+    let none: &[&str] = &[];
     for (name, model, arguments, settings, words) in [
-        ("depth", map("predicted_depth"), &[][..], &["\"image-postprocess\"", "range = \"image\""][..], "image/png"),
-        ("mask", map("mask"), &[], &["\"segment-postprocess\"", "threshold = 0.0"], "image/png"),
-        ("larger", larger(), &[], &["\"image-postprocess\"", "range = [0, 1]", "layout = \"nchw\""], "image/png"),
-        ("landmarks", numbers("faceLandmarks", 10), &[], &["\"tensors-postprocess\""], "10 numbers that are no scores"),
-        ("labelled", numbers("faceLandmarks", 10), &ten, &["\"classify-postprocess\""], "(10 classes)"),
-        ("scores", numbers("appointments", 10), &[], &["\"classify-postprocess\""], "(10 classes)"),
+        ("depth", map("predicted_depth"), none, &["\"image-postprocess\"", "range = \"image\""][..], "image/png"),
+        ("mask", map("mask"), none, &["\"segment-postprocess\"", "threshold = 0.0"], "image/png"),
+        ("larger", larger(), none, &["\"image-postprocess\"", "range = [0, 1]", "layout = \"nchw\""], "image/png"),
+        (
+            "landmarks",
+            numbers("faceLandmarks", 10),
+            none,
+            &["\"tensors-postprocess\""],
+            "10 numbers that are no scores",
+        ),
+        ("labelled", numbers("faceLandmarks", 10), &ten[..], &["\"classify-postprocess\""], "(10 classes)"),
+        ("scores", numbers("appointments", 10), none, &["\"classify-postprocess\""], "(10 classes)"),
         (
             "pooled",
             vectors("pooler_output"),
-            &[],
+            none,
             &["\"embed-postprocess\"", "output = \"pooler_output\""],
             "\"dimensions\":3",
         ),
-        ("clip", vectors("image_embeds"), &[], &["output = \"image_embeds\""], "\"dimensions\":3"),
-        ("unclear", vectors("value"), &[], &["\"tensors-postprocess\""], "the task is unknown"),
+        ("clip", vectors("image_embeds"), none, &["output = \"image_embeds\""], "\"dimensions\":3"),
+        ("unclear", vectors("value"), none, &["\"tensors-postprocess\""], "the task is unknown"),
     ] {
         let (printed, config, folder) = site.made(name, &model, arguments);
         assert!(printed.contains(words), "{name}: {printed}");
