@@ -134,6 +134,28 @@ fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
     assert!(text(&output.stderr).contains("`coordinates`"), "{}", text(&output.stderr));
 }
 
+/// A recogniser of text for lines of 8 pixels and any width: scores of a blank and four characters for every fourth pixel.
+#[test]
+fn a_recogniser_of_lines_has_the_width_of_its_family() {
+    let site = Site::new();
+    let weights: Vec<f32> = (0..5 * 3 * 8 * 4).map(|at| (at % 7) as f32 * 0.1 - 0.3).collect();
+    let model = Onnx::new(22)
+        .input("x", &[None, Some(3), Some(8), None])
+        .floats("w", &[5, 3, 8, 4], &weights)
+        .typed("rows", &[1], DataType::INT64, &2_i64.to_le_bytes())
+        .node("Conv", &["x", "w"], "steps", &[])
+        .with_lists(&[("strides", &[8, 4])])
+        .node("Squeeze", &["steps", "rows"], "line", &[])
+        .node("Transpose", &["line"], "logits", &[])
+        .with_lists(&[("perm", &[0, 2, 1])])
+        .open_output("logits");
+    let labels = site.write("labels.txt", "a\nb\nc\nd\n");
+    let (printed, config, folder) = site.made("lines", &model, &["--labels", labels.to_str().expect("text")]);
+    assert!(config.contains("plugin = \"text-postprocess\""), "{config}");
+    let assumed = assumptions(&folder, &printed);
+    assert!(assumed.contains(&("width".to_owned(), "320".to_owned())), "{printed}");
+}
+
 /// The words that a shell makes of a command.
 fn words(command: &str) -> Vec<String> {
     let script = format!("set -- {command}; printf '%s\\0' \"$@\"");

@@ -23,6 +23,8 @@ use crate::cli::output::{out, shell_word};
 /// The size of an image if nothing states it: usual for classifiers, and for all other models.
 const CLASSIFIER_SIZE: u64 = 224;
 const OTHER_SIZE: u64 = 640;
+/// The width of a line of text: that of PaddleOCR's recognisers.
+const TEXT_WIDTH: u64 = 320;
 /// Why a setting has its value if the user was asked.
 const ANSWERED: &str = "as you answered";
 /// The characters of the sample's reply that are printed.
@@ -79,7 +81,8 @@ impl Init {
                 && task.plugin != "classify-postprocess"
                 && task.plugin != "embed-postprocess"
             {
-                input = ImageInput::find(&model, self.size, OTHER_SIZE)?;
+                let size = if task.plugin == "text-postprocess" { TEXT_WIDTH } else { OTHER_SIZE };
+                input = ImageInput::find(&model, self.size, size)?;
                 probe = Probe::run(&files, &model, &input)?;
                 task = recognise(&model, &input, &probe.outputs, count)?;
             }
