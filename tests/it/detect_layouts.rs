@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::postprocess_cases::{CASES, Output, PIPELINES_PER_SERVER, body, check_admission, floats, python, server};
 
-const LAYOUTS: usize = 11;
+const LAYOUTS: usize = 12;
 
 /// Runs the generator. Returns its folder and the pipelines, or `None` if Python is missing.
 fn generate() -> Option<(TempDir, Vec<Value>)> {
@@ -123,6 +123,17 @@ const MODELS: [Model; 10] = [
         ],
         wrong: &[(0, 0, NAN), (1, 0, NAN), (2, 0, 1.5), (3, 0, 2.0), (3, 0, 0.5), (3, 0, -1.0), (3, 0, NAN)],
         wrong_if_reported: &[(0, 0, 0.9), (0, 3, 100.0), (1, 0, 0.0), (1, 0, 1.5)],
+    },
+    Model {
+        config: "layout = \"nms\", count = \"number\"",
+        outputs: &[
+            ("boxes", &[1, 4], &[10.0, 10.0, 40.0, 40.0]),
+            ("labels", &[1], &[1.0]),
+            ("scores", &[1], &[SCORE]),
+            ("number", &[1, 1], &[1.0]),
+        ],
+        wrong: &[(0, 0, NAN), (1, 0, NAN), (2, 0, 1.5), (3, 0, 2.0), (3, 0, 0.5), (3, 0, -1.0), (3, 0, NAN)],
+        wrong_if_reported: &[(0, 0, 50.0), (0, 3, 1e6), (1, 0, -1.0), (1, 0, 1.5)],
     },
     Model {
         config: "layout = \"detr\"",

@@ -78,6 +78,14 @@ fn a_layout_that_the_form_of_the_outputs_does_not_prove_is_an_assumption() {
         let (scores, boxes) = (vec![-3.0; anchors * 3], vec![0.0; anchors * 4]);
         detector(&[("cls_logits", &shapes[0], scores), ("bbox_regression", &shapes[1], boxes)])
     };
+    let few = || {
+        let values = [48.0, 48.0, 16.0, 16.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5].iter().flat_map(|value| [*value; 16]);
+        detector(&[("output0", &[1, 10, 16], values.collect())]).metadata("task", "detect")
+    };
+    let named = |count: usize| {
+        let names: Vec<_> = (0..count).map(|class| format!("{class}: 'c{class}'")).collect();
+        format!("{{{}}}", names.join(", "))
+    };
     let case = |name, model, labels, plugin, layout, words| Case { name, model, labels, plugin, layout, words };
     let (detect, tensors) = ("detect-postprocess", "tensors-postprocess");
     let cases = [
@@ -91,6 +99,9 @@ fn a_layout_that_the_form_of_the_outputs_does_not_prove_is_an_assumption() {
         case("detr", queries(100, 4), 0, detect, Some(("detr", true)), "rt-detr"),
         case("detr-labelled", queries(300, 4), 3, detect, Some(("detr", false)), "(3 classes)"),
         case("rt-detr", queries(300, 4), 0, detect, Some(("rt-detr", true)), "(4 classes)"),
+        // Queries of RT-DETR as Ultralytics exports them: more numbers than queries, as the columns of YOLOv8.
+        case("queries", few().metadata("names", &named(12)), 0, tensors, None, "unknown"),
+        case("columns", few().metadata("names", &named(6)), 0, detect, Some(("yolov8", false)), "(6 classes)"),
         case("rt-detr-labelled", queries(100, 4), 4, detect, Some(("rt-detr", false)), "(4 classes)"),
     ];
     let site = TempDir::new().expect("a folder");

@@ -10,24 +10,24 @@ use rten_onnx::onnx::DataType;
 use crate::cli::text;
 use crate::init_assumptions::assumptions;
 
-const IMAGE: [Option<i64>; 4] = [Some(1), Some(3), Some(64), Some(64)];
+pub(crate) const IMAGE: [Option<i64>; 4] = [Some(1), Some(3), Some(64), Some(64)];
 
 /// A folder with models.
-struct Site(TempDir);
+pub(crate) struct Site(TempDir);
 
 impl Site {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().expect("a folder"))
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::write(&path, bytes).expect("written");
         path
     }
 
     /// Runs `plimsoll init` with the code that other tests have compiled.
-    fn init(&self, name: &str, model: &Onnx, arguments: &[&str]) -> (Output, PathBuf) {
+    pub(crate) fn init(&self, name: &str, model: &Onnx, arguments: &[&str]) -> (Output, PathBuf) {
         let (file, folder) = (self.write(&format!("{name}.onnx"), model.bytes()), self.0.path().join(name));
         let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll-under-test"));
         command.arg("init").arg(file).arg("--dir").arg(&folder).args(arguments).env_remove("RUST_LOG");
@@ -36,7 +36,7 @@ impl Site {
     }
 
     /// What `plimsoll init` prints, and the configuration.
-    fn made(&self, name: &str, model: &Onnx, arguments: &[&str]) -> (String, String, PathBuf) {
+    pub(crate) fn made(&self, name: &str, model: &Onnx, arguments: &[&str]) -> (String, String, PathBuf) {
         let (output, folder) = self.init(name, model, arguments);
         let printed = text(&output.stdout);
         assert!(output.status.success(), "{name}: {printed}{}", text(&output.stderr));

@@ -61,6 +61,7 @@ fn postprocess_plugins_do_not_leak_on_replies_and_errors() {
     let values = |first: f32| [first, 0.25, 0.5, 0.125, 3.0, 2.0, 0.75, 0.5];
     for (plugin, shape, stage) in [
         ("tensors-postprocess", &[8][..], ""),
+        ("classify-postprocess", &[1, 8], ""),
         ("embed-postprocess", &[1, 8], ""),
         ("image-postprocess", &[1, 1, 2, 4], "config = { format = \"webp\", range = \"image\" }"),
         ("image-postprocess", &[1, 1, 2, 4], "config = { format = \"jpeg\", range = [-4, 4] }"),
@@ -101,6 +102,28 @@ fn segment_postprocess_does_not_leak_on_masks() {
         let mut outcomes = assert_no_leak("segment-postprocess", corpus.path(), &pipeline);
         outcomes.sort();
         assert_eq!(outcomes, ["internal", "ok"], "{format}");
+    }
+}
+
+/// Boxes of two layouts, with both kinds of suppression: in the image, outside of it, and with a NaN.
+#[test]
+fn detect_postprocess_does_not_leak_on_boxes_and_errors() {
+    for (config, shape) in [("layout = \"yolov5\"", [1, 2, 6]), ("layout = \"yolov8\", nms = \"soft\"", [1, 6, 2])] {
+        let (folder, corpus) = (TempDir::new().expect("a folder"), TempDir::new().expect("a folder"));
+        for (index, x) in [10.0, 25.0, f32::NAN, -40.0].into_iter().enumerate() {
+            let mut numbers = [x, 30.0, 20.0, 20.0, 0.9, 0.9, 28.0, 30.0, 20.0, 20.0, 0.8, 0.8].to_vec();
+            if shape[1] == 6 {
+                numbers = (0..12).map(|at| numbers[at % 2 * 6 + at / 2]).collect();
+            }
+            std::fs::write(corpus.path().join(format!("{index}.body")), body(&[("output0", &shape, &numbers)]))
+                .expect("written");
+        }
+        let file = folder.path().join("plimsoll.toml");
+        std::fs::write(&file, pipelines("detect-postprocess", &[format!("config = {{ {config} }}")])).expect("written");
+        let pipeline = ["--config", file.to_str().expect("text"), "--pipeline", "p0"];
+        let mut outcomes = assert_no_leak("detect-postprocess", corpus.path(), &pipeline);
+        outcomes.sort();
+        assert_eq!(outcomes, ["internal", "ok"], "{config}");
     }
 }
 

@@ -114,6 +114,7 @@ mod init;
 mod init_assumptions;
 mod init_backends;
 mod init_families;
+mod init_names;
 mod isolation;
 mod journal_format;
 mod journal_killed;

@@ -120,6 +120,14 @@ fn a_pipeline_of_new_plugins_can_be_built_checked_and_run() {
         fs::copy(work.path(&file), work.path(&format!("{folder}/{name}.wasm"))).expect("copied");
         let checked = work.run_ok(&["check", "--config", &format!("{folder}/plimsoll.toml")]);
         assert!(checked.contains(name), "{checked}");
+        // As its README says.
+        if kind != "transform" {
+            let file = format!("{name}.wasm");
+            let leak = ["leak", &file, "--corpus", "samples", "--pipeline", "demo", "--config", "plimsoll.toml"];
+            let output = work.command(env!("CARGO_BIN_EXE_plimsoll-under-test"), folder).args(leak).output();
+            let output = output.expect("the binary starts");
+            assert_eq!(output.status.code(), Some(0), "{name}: {}{}", text(&output.stdout), text(&output.stderr));
+        }
     }
 
     work.write(

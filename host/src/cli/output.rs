@@ -1,8 +1,10 @@
 //! What the commands print. A reader that closes the pipe early (`plimsoll inspect FILE | head -1`) ends the output, not
 //! the command: it ends silently, with its usual exit code.
 
+use std::borrow::Cow;
 use std::fmt::Arguments;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -33,6 +35,19 @@ pub(in crate::cli) fn write(bytes: &[u8]) {
 fn note(written: io::Result<()>) {
     if let Err(error) = written {
         let _ = FAILED.set(error);
+    }
+}
+
+/// A path as a word of a shell, for commands that are printed: in single quotes if it has characters with a meaning.
+pub(in crate::cli) fn shell_word(path: &Path) -> Cow<'_, str> {
+    let text = match path.to_string_lossy() {
+        option if option.starts_with('-') => format!("./{option}").into(),
+        text => text,
+    };
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+:@%,=".contains(c);
+    match text.chars().all(is_plain) && !text.is_empty() {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")).into(),
     }
 }
 

@@ -65,7 +65,7 @@ fn declared_output<'a>(outputs: &'a [Declared], role: &Role, name: &str) -> Resu
 /// If they are not those of the layout, or do not suit the labels or the background class. The message names the outputs.
 pub fn sizes(settings: &Settings, shapes: &[Vec<Option<u32>>]) -> Result<Sizes, String> {
     let mut sizes = Sizes::default();
-    let are_right = settings.outputs().zip(shapes).all(|((role, _), shape)| sizes.match_shape(role, shape));
+    let are_right = settings.outputs().zip(shapes).all(|((role, _), shape)| sizes.match_shape(settings, role, shape));
     if !are_right || sizes.classes == Some(0) {
         let found = settings.outputs().zip(shapes).map(|((role, name), shape)| {
             let name = if name.is_empty() { "the only output" } else { name };
@@ -87,13 +87,15 @@ pub fn sizes(settings: &Settings, shapes: &[Vec<Option<u32>>]) -> Result<Sizes, 
 
 impl Sizes {
     /// Compares a shape with that of the layout. Remembers the sizes, which must be the same for all outputs.
-    fn match_shape(&mut self, role: &Role, shape: &[Option<u32>]) -> bool {
+    fn match_shape(&mut self, settings: &Settings, role: &Role, shape: &[Option<u32>]) -> bool {
         // A count may be a scalar, or have any number of dimensions of size 1.
         if role.key == "count" {
             return shape.iter().all(|size| size.is_none_or(|size| size == 1));
         }
-        shape.len() == role.shape.len()
-            && role.shape.iter().zip(shape).all(|(wanted, found)| self.match_size(*wanted, *found))
+        // Models with suppression inside, such as torchvision's, often return the boxes of one image without a batch axis.
+        let has_batch_axis = settings.layout.kind != Kind::Nms || shape.len() == role.shape.len();
+        let wanted = if has_batch_axis { role.shape } else { &role.shape[1..] };
+        shape.len() == wanted.len() && wanted.iter().zip(shape).all(|(wanted, found)| self.match_size(*wanted, *found))
     }
 
     fn match_size(&mut self, wanted: Size, found: Option<u32>) -> bool {

@@ -55,12 +55,16 @@ pub fn decode(
                 candidates.indexed(*class, *score, *corners, rows.name)?;
             }
         }
-        (Kind::Ssd, [scores, corners, indices, valid @ ..]) => {
+        (kind @ (Kind::Ssd | Kind::Nms), [scores, corners, indices, valid @ ..]) => {
             probabilities(scores.name, &scores.values)?;
             let valid = valid.first().map_or(Ok(count), |valid| valid_rows(valid, count))?;
             let rows = scores.values.iter().zip(corners.values.as_chunks::<4>().0).zip(&indices.values);
-            for ((score, [y1, x1, y2, x2]), class) in rows.take(valid) {
-                candidates.indexed(*class, *score, [*x1, *y1, *x2, *y2], indices.name)?;
+            for ((score, &[first, second, third, fourth]), class) in rows.take(valid) {
+                let corners = match kind {
+                    Kind::Ssd => [second, first, fourth, third],
+                    _ => [first, second, third, fourth],
+                };
+                candidates.indexed(*class, *score, corners, indices.name)?;
             }
         }
         (Kind::Detr, [logits, centres]) => {
@@ -109,7 +113,7 @@ fn check_unit(settings: &Settings, geometry: &Geometry, outputs: &[Numbers], box
             check(&mut rows.values.chunks_exact(numbers.max(4)).flat_map(|row| row[..4].iter().copied()))
         }
         (Kind::Yolov8, [columns]) => check(&mut columns.values[..4 * boxes].iter().copied()),
-        (Kind::Decoded | Kind::Ssd | Kind::Detr | Kind::RtDetr, [_, corners, ..]) => {
+        (Kind::Decoded | Kind::Ssd | Kind::Nms | Kind::Detr | Kind::RtDetr, [_, corners, ..]) => {
             check(&mut corners.values.iter().copied())
         }
         // These have no choice of the unit.

@@ -22,7 +22,7 @@ pub enum Size {
 pub struct Role {
     /// The configuration key with the name of the output.
     pub key: &'static str,
-    /// The name if the key is not set. If it is empty, the model must have one output.
+    /// The name if the key is not set. If it is empty, the model must have one output; for `count`, it has no such output.
     pub default: &'static str,
     /// The shape.
     pub shape: &'static [Size],
@@ -47,6 +47,8 @@ pub enum Kind {
     Yolox,
     /// Corners, classes and probabilities as separate outputs, and the number of valid rows.
     Ssd,
+    /// Like `Ssd`, but with corners of the other order, and perhaps without the number of valid rows.
+    Nms,
     /// Logits of a softmax whose last class is "no object", and boxes.
     Detr,
     /// Logits of independent classes, and boxes.
@@ -147,6 +149,19 @@ pub const LAYOUTS: &[Layout] = &[
         ],
         unit: Unit::Fractions,
         score_threshold: 0.5,
+        iou_threshold: None,
+    },
+    Layout {
+        name: "nms",
+        kind: Kind::Nms,
+        outputs: &[
+            role("scores", "scores", &[Fixed(1), Boxes]),
+            role("boxes", "boxes", CORNERS),
+            integers("classes", "labels", &[Fixed(1), Boxes]),
+            integers("count", "", &[Fixed(1)]),
+        ],
+        unit: Unit::Pixels,
+        score_threshold: 0.25,
         iou_threshold: None,
     },
     Layout {

@@ -75,9 +75,10 @@ impl Settings {
         let name = |role: &Role| match config::get(role.key) {
             Some(name) if name.is_empty() && role.key == "count" => None,
             Some(name) => Some(name),
+            None if role.default.is_empty() && role.key == "count" => None,
             None => Some(role.default.to_owned()),
         };
-        let classes_are_indices = matches!(layout.kind, Kind::EndToEnd | Kind::Ssd);
+        let classes_are_indices = matches!(layout.kind, Kind::EndToEnd | Kind::Ssd | Kind::Nms);
         only_with("first_class", classes_are_indices, layout)?;
         only_with("strides", matches!(layout.kind, Kind::Yolox | Kind::Retinanet), layout)?;
         only_with("anchor_sizes", layout.kind == Kind::Retinanet, layout)?;

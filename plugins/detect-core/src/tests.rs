@@ -36,7 +36,9 @@ fn decoded(layout: &str, unit: Unit, score: f32, side: f32) -> Result<usize, Str
         "end-to-end" => {
             vec![numbers("o", [boxes[0].to_vec(), vec![score, 7.0], boxes[1].to_vec(), vec![0.01, 80.0]].concat())]
         }
-        "ssd" => vec![numbers("scores", vec![score, 0.01]), numbers("boxes", flat), numbers("classes", vec![1.0; 2])],
+        "ssd" | "nms" => {
+            vec![numbers("scores", vec![score, 0.01]), numbers("boxes", flat), numbers("classes", vec![1.0; 2])]
+        }
         "detr" => vec![numbers("logits", vec![logit(score), 0.0, -9.0, 0.0]), numbers("boxes", flat)],
         _ => vec![numbers("logits", vec![logit(score), -9.0]), numbers("boxes", flat)],
     };
@@ -46,7 +48,7 @@ fn decoded(layout: &str, unit: Unit, score: f32, side: f32) -> Result<usize, Str
 
 #[test]
 fn fractions_that_are_configured_as_pixels_are_refused_in_each_layout() {
-    for layout in ["decoded", "yolov5", "yolov7", "yolov8", "end-to-end", "ssd", "detr", "rt-detr"] {
+    for layout in ["decoded", "yolov5", "yolov7", "yolov8", "end-to-end", "ssd", "nms", "detr", "rt-detr"] {
         let message = decoded(layout, Unit::Pixels, 0.9, 1.0).expect_err(layout);
         assert!(message.contains("the model returns fractions"), "{layout}: {message}");
         assert!(message.contains("`coordinates` to `fractions`"), "{layout}: {message}");

@@ -15,6 +15,7 @@
 //! | `end-to-end` | [1, N, 6]: x1, y1, x2, y2, score, class | YOLOv10, YOLO26 | the same, `end2end` |
 //! | `yolox` | [1, N, 5 + C], relative to the cells of grids | YOLOX without `decode_in_inference` | `demo_postprocess` and `postprocess` of YOLOX |
 //! | `ssd` | `scores` [1, N], `boxes` [1, N, 4] as y1, x1, y2, x2 in fractions, `classes` [1, N], `count` [1] | SSD, EfficientDet | TensorFlow Object Detection API |
+//! | `nms` | `scores` [1, N], `boxes` [1, N, 4] as x1, y1, x2, y2 in pixels, `classes` [1, N], perhaps `count` [1]; also without the first dimension | models with suppression inside: Faster R-CNN and others of torchvision, YOLO with EfficientNMS | `postprocess_detections` of torchvision, `EfficientNMS_TRT` of TensorRT |
 //! | `detr` | `scores` [1, N, C + 1] as logits of a softmax, the last one "no object"; `boxes` [1, N, 4] as centre and size in fractions | DETR | `post_process_object_detection` of transformers |
 //! | `rt-detr` | `scores` [1, N, C] as logits of sigmoids, `boxes` as for `detr` | RT-DETR, Deformable DETR | the same, of RT-DETR |
 //! | `retinanet` | `scores` [1, N, C] as logits of sigmoids, `boxes` [1, N, 4] as differences from anchors | RetinaNet of torchvision, exported without its own postprocessing | `AnchorGenerator`, `BoxCoder` and `postprocess_detections` of torchvision |
@@ -25,16 +26,17 @@
 //! - `output`, or `scores`, `boxes`, `classes` and `count`: the names of the outputs that the layout reads. `output` is
 //!   optional if the model has one output. The others are by default `scores` and `boxes`, for `detr` and `rt-detr`
 //!   `logits` and `pred_boxes`, for `retinanet` `cls_logits` and `bbox_regression`, for `ssd` `detection_scores`,
-//!   `detection_boxes`, `detection_classes` and `num_detections`. `count = ""`: the model has no such output, and all rows are valid.
-//! - `coordinates`: `pixels` of the model's input or `fractions` of it (default: `pixels` for `yolov5`, `yolov7`, `yolov8`
-//!   and `end-to-end`, otherwise `fractions`; `yolox`, `retinanet` and `fastestdet` have no choice).
+//!   `detection_boxes`, `detection_classes` and `num_detections`, for `nms` `scores`, `boxes` and `labels`. `count = ""` (the
+//!   default of `nms`): the model has no such output, and all rows are valid.
+//! - `coordinates`: `pixels` of the model's input or `fractions` of it (default: `pixels` for `yolov5`, `yolov7`, `yolov8`,
+//!   `end-to-end` and `nms`, otherwise `fractions`; `yolox`, `retinanet` and `fastestdet` have no choice).
 //! - `score_threshold`: a box is reported only if its score is greater (default 0.7 for `decoded`, 0.25 for `yolov5`,
-//!   `yolov7`, `yolov8`, `end-to-end` and `fastestdet`, 0.3 for `yolox`, 0.05 for `retinanet`, 0.5 for the others). For
+//!   `yolov7`, `yolov8`, `end-to-end`, `nms` and `fastestdet`, 0.3 for `yolox`, 0.05 for `retinanet`, 0.5 for the others). For
 //!   `yolov5`, `yolov7` and `yolox` the score is objectness times probability, for `fastestdet` objectness^0.6 times
 //!   probability^0.4. For `yolov5` and `yolov7` the objectness alone must be greater, too.
 //! - `nms`: what happens to boxes that overlap a better one: `per-class` (they are dropped if they are of the same
 //!   class), `class-agnostic` (of any class), `soft` (the score is reduced, see `soft_sigma`) or `none`. Default:
-//!   `none` for `end-to-end`, `ssd`, `detr` and `rt-detr`, whose models do it themselves; otherwise `per-class`.
+//!   `none` for `end-to-end`, `ssd`, `nms`, `detr` and `rt-detr`, whose models do it themselves; otherwise `per-class`.
 //! - `iou_threshold`: two boxes overlap if their intersection over union is greater (default 0.3 for `decoded`, 0.45 for
 //!   `yolov5`, `yolov7`, `yolox` and `fastestdet`, 0.7 for `yolov8`, 0.5 for the others).
 //! - `soft_sigma`: for `nms = "soft"`, with boxes of the same class: a score is multiplied by exp(-overlap² / sigma) for
@@ -44,7 +46,8 @@
 //!   always report each class).
 //! - `background_class`: for `decoded`, the index of the class that means "no object" (default 0; -1 if the model has
 //!   none).
-//! - `first_class`: for `end-to-end` and `ssd`, the class index of the first label (default 0 and 1). The reply's
+//! - `first_class`: for `end-to-end`, `ssd` and `nms`, the class index of the first label (default 0, for `ssd` 1; torchvision's
+//!   models have 1, because 0 is the background). The reply's
 //!   `index` is that of the label, from 0.
 //! - `strides`: for `yolox` and `retinanet`, the pixels of the cells of their grids (default 8, 16 and 32, for `retinanet`
 //!   also 64 and 128).
@@ -89,7 +92,7 @@
 //! and shapes and the number of labels are checked at deployment.
 //!
 //! What cannot be seen from the outputs, and is to be compared with the project of the model: `ssd` with corners in the order
-//! x1, y1, x2, y2 (exports that are not of TensorFlow); a file of 80 labels for the 90 indices of COCO that TensorFlow uses,
+//! x1, y1, x2, y2 (exports that are not of TensorFlow: `nms`), and `nms` with TensorFlow's order; a file of 80 labels for the 90 indices of COCO that TensorFlow uses,
 //! which have gaps; `decoded` without a background class, of which class 0 is not reported unless `background_class` is -1;
 //! and `yolov5` without `labels` for an output [1, N, 4 + C], whose class 0 is read as the objectness.
 

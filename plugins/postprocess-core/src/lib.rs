@@ -15,8 +15,12 @@ pub mod classes;
 pub mod geometry;
 pub mod items;
 pub mod merge;
+mod neighbours;
 pub mod npy;
 pub mod outputs;
 pub mod scores;
 pub mod select;
 pub mod shape;
+mod soft;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! Merges what was found in overlapping parts of a picture, as `nms` and `batched_nms` of SAHI do
 //! (`sahi/postprocess/combine.py`).
 
+use std::collections::BTreeMap;
+
+use crate::neighbours::Neighbours;
 use crate::select::{Found, intersection};
 
 /// How the overlap of two boxes is measured.
@@ -31,17 +34,23 @@ pub struct Merge {
 /// picture.
 pub fn merge<T>(rule: &Merge, mut found: Vec<Found<T>>) -> Vec<Found<T>> {
     found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
-    let mut kept: Vec<Found<T>> = Vec::new();
+    let threshold = f64::from(rule.threshold);
+    // A part can be much smaller than the whole.
+    let mut neighbours = Neighbours::new(match rule.metric {
+        Metric::Smaller => threshold.min(0.0),
+        Metric::Union => threshold,
+    });
+    let (mut kept, mut of_class) = (Vec::new(), BTreeMap::new());
     for candidate in found {
         if kept.len() >= rule.max_detections {
             break;
         }
-        let same = |other: &&Found<T>| other.class == candidate.class;
-        let is_dropped = kept
-            .iter()
-            .filter(|other| rule.is_class_agnostic || same(other))
-            .any(|other| overlap(rule.metric, &other.r#box, &candidate.r#box) > f64::from(rule.threshold));
-        if !is_dropped && kept.iter().filter(same).count() < rule.max_per_class {
+        let group = if rule.is_class_agnostic { 0 } else { candidate.class };
+        let is_over = |_, other: &[f32; 4]| overlap(rule.metric, other, &candidate.r#box) > threshold;
+        let of_class: &mut usize = of_class.entry(candidate.class).or_default();
+        if *of_class < rule.max_per_class && !neighbours.any(group, &candidate.r#box, is_over) {
+            neighbours.add(group, kept.len(), candidate.r#box);
+            *of_class += 1;
             kept.push(candidate);
         }
     }

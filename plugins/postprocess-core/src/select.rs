@@ -2,6 +2,9 @@
 
 use plimsoll_sdk::config;
 
+use crate::neighbours::Neighbours;
+use crate::soft::soft;
+
 /// The selection rule; see the configuration keys of the same names.
 pub struct Rule {
     /// A box is kept only if its score is greater than this.
@@ -16,10 +19,10 @@ pub struct Rule {
     pub max_detections: usize,
 }
 
-/// The most boxes that may be kept if each candidate is compared with those that are kept: this many times 100,000
-/// candidates take seconds.
+/// The most boxes that may be kept if each candidate is compared with its neighbours among those that are kept: if all are at
+/// one place, this many times 100,000 candidates take seconds.
 const MAX_COMPARED: usize = 10_000;
-/// The same for soft suppression, which passes over all candidates for each kept box.
+/// The same for soft suppression, which computes an exponential for each neighbour of a kept box.
 const MAX_SOFT: usize = 1_000;
 
 /// Reads a key with a maximum number of boxes.
@@ -125,93 +128,64 @@ pub fn select<T>(rule: &Rule, mut candidates: Vec<Found<T>>) -> Vec<Found<T>> {
     candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.class.cmp(&b.class)));
     let mut kept = Kept { boxes: Vec::new(), of_class: Vec::new(), rule };
     match rule.suppression {
+        Suppression::PerClass(limit) => hard(candidates, limit, |found| found.class, &mut kept),
+        Suppression::ClassAgnostic(limit) => hard(candidates, limit, |_| 0, &mut kept),
         Suppression::Soft(sigma) => soft(candidates, sigma, &mut kept),
-        _ => {
-            for candidate in candidates {
-                // The reply has room for no more. Stopping here also keeps the work linear in the number of candidates.
-                if kept.is_full() {
-                    break;
-                }
-                if kept.has_room(candidate.class) && !kept.suppresses(&candidate) {
-                    kept.push(candidate);
-                }
-            }
-        }
+        Suppression::None => candidates.into_iter().for_each(|found| kept.push(found)),
     }
     kept.boxes
 }
 
 /// The boxes that are kept.
-struct Kept<'r, T> {
-    boxes: Vec<Found<T>>,
-    /// The corners of the boxes of each class.
-    of_class: Vec<Vec<[f32; 4]>>,
-    rule: &'r Rule,
+pub(crate) struct Kept<'r, T> {
+    pub(crate) boxes: Vec<Found<T>>,
+    /// The number of boxes of each class.
+    pub(crate) of_class: Vec<usize>,
+    pub(crate) rule: &'r Rule,
 }
 
 impl<T> Kept<'_, T> {
-    fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.boxes.len() >= self.rule.max_detections
     }
 
-    fn has_room(&self, class: usize) -> bool {
-        self.of_class.get(class).is_none_or(|boxes| boxes.len() < self.rule.max_per_class)
-            && self.rule.max_per_class > 0
+    pub(crate) fn has_room(&self, class: usize) -> bool {
+        self.of_class.get(class).copied().unwrap_or(0) < self.rule.max_per_class
     }
 
-    fn suppresses(&self, candidate: &Found<T>) -> bool {
-        let overlaps = |limit: f32| move |other: &[f32; 4]| overlap(other, &candidate.r#box) > f64::from(limit);
-        match self.rule.suppression {
-            Suppression::PerClass(limit) => {
-                self.of_class.get(candidate.class).is_some_and(|boxes| boxes.iter().any(overlaps(limit)))
-            }
-            Suppression::ClassAgnostic(limit) => self.boxes.iter().any(|other| overlaps(limit)(&other.r#box)),
-            Suppression::Soft(_) | Suppression::None => false,
+    /// Keeps a box if there is room for it.
+    pub(crate) fn push(&mut self, found: Found<T>) {
+        if self.is_full() || !self.has_room(found.class) {
+            return;
         }
-    }
-
-    fn push(&mut self, found: Found<T>) {
         if self.of_class.len() <= found.class {
-            self.of_class.resize_with(found.class + 1, Vec::new);
+            self.of_class.resize(found.class + 1, 0);
         }
-        self.of_class[found.class].push(found.r#box);
+        self.of_class[found.class] += 1;
         self.boxes.push(found);
     }
 }
 
-/// Soft-NMS with a Gaussian penalty (Bodla et al., "Soft-NMS", ICCV 2017), for each class. Computed in f64, because f32
-/// would round a penalty close to 1 to 1, and scores that differ would become equal.
-fn soft<T>(candidates: Vec<Found<T>>, sigma: f32, kept: &mut Kept<T>) {
-    let threshold = f64::from(kept.rule.score_threshold);
-    let mut candidates: Vec<_> = candidates.into_iter().map(|found| (f64::from(found.score), found)).collect();
-    while !kept.is_full() {
-        // Of equal scores the lower class, then the first candidate.
-        let mut best: Option<(usize, f64, usize)> = None;
-        for (index, (score, found)) in candidates.iter().enumerate() {
-            if best.is_none_or(|(_, other, class)| *score > other || *score == other && found.class < class) {
-                best = Some((index, *score, found.class));
-            }
+/// Greedy suppression: a box is dropped if it overlaps a kept box of its group.
+fn hard<T>(candidates: Vec<Found<T>>, limit: f32, group: impl Fn(&Found<T>) -> usize, kept: &mut Kept<T>) {
+    let limit = f64::from(limit);
+    let mut neighbours = Neighbours::new(limit);
+    for candidate in candidates {
+        // The reply has room for no more. Stopping here also keeps the work linear in the number of candidates.
+        if kept.is_full() {
+            break;
         }
-        let Some((index, ..)) = best else { return };
-        let (score, found) = candidates.remove(index);
-        if !kept.has_room(found.class) {
-            candidates.retain(|(_, other)| other.class != found.class);
-            continue;
+        let (corners, group) = (candidate.r#box, group(&candidate));
+        let is_over = |_, other: &[f32; 4]| overlap(other, &corners) > limit;
+        if kept.has_room(candidate.class) && !neighbours.any(group, &corners, is_over) {
+            neighbours.add(group, kept.boxes.len(), corners);
+            kept.push(candidate);
         }
-        for (score, other) in candidates.iter_mut().filter(|(_, other)| other.class == found.class) {
-            let overlap = overlap(&found.r#box, &other.r#box);
-            // Most boxes are apart, and for them the exponential is 1.
-            if overlap > 0.0 {
-                *score *= (-overlap * overlap / f64::from(sigma)).exp();
-            }
-        }
-        candidates.retain(|(score, _)| *score > threshold);
-        kept.push(Found { score: score as f32, ..found });
     }
 }
 
 /// Intersection over union. A box without area has an overlap of 0 with every box.
-fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
+pub(crate) fn overlap(a: &[f32; 4], b: &[f32; 4]) -> f64 {
     // Most boxes are apart.
     if a[2] <= b[0] || b[2] <= a[0] || a[3] <= b[1] || b[3] <= a[1] {
         return 0.0;

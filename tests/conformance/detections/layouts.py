@@ -197,6 +197,31 @@ class Ssd(Layout):
         return tensors, select(found, variant)
 
 
+class Nms(Layout):
+    """torchvision, `postprocess_detections`: `boxes` as x1, y1, x2, y2 in pixels, without a batch axis; or EfficientNMS."""
+    name, coordinates, threshold, suppresses = "nms", "pixels", 0.25, False
+    changes = [{"first_class": 1}, {"count": "num_dets"}, {"coordinates": "fractions"}]
+
+    def make(self, random, context, variant):
+        boxes, classes = counts(random)
+        unit = (context["input_width"], context["input_height"]) if variant["coordinates"] == "pixels" else (1, 1)
+        corners, scores = corners_of(centres(random, boxes, *unit)).astype(F32), probabilities(random, boxes)
+        labels = random.integers(0, classes, boxes)
+        dtype = random.choice([np.float32, np.int32, np.int64])
+        tensors = [
+            ("boxes", corners),
+            ("labels", (labels + variant.get("first_class", 0)).astype(dtype)),
+            ("scores", scores),
+        ]
+        valid = boxes
+        if "count" in variant:
+            tensors = [(name, tensor[None]) for name, tensor in tensors]
+            valid = int(random.integers(0, boxes + 1))
+            tensors.append(("num_dets", np.array([[valid]], dtype)))
+        found = list(zip(labels, scores.astype(float), corners.astype(float)))[:valid]
+        return tensors, select(found, variant)
+
+
 class Detr(Layout):
     """transformers, `post_process_object_detection` of DETR: softmax, the last class is "no object"."""
     name, coordinates, threshold, suppresses = "detr", "fractions", 0.5, False
@@ -287,5 +312,5 @@ class Fastestdet(Layout):
 
 
 LAYOUTS = [
-    Decoded(), Yolov5(), Yolov7(), Yolov8(), EndToEnd(), Yolox(), Ssd(), Detr(), RtDetr(), Retinanet(), Fastestdet()
+    Decoded(), Yolov5(), Yolov7(), Yolov8(), EndToEnd(), Yolox(), Ssd(), Nms(), Detr(), RtDetr(), Retinanet(), Fastestdet()
 ]

@@ -18,11 +18,13 @@ use crate::cli::init::recognition::recognise;
 use crate::cli::init::setting::Setting;
 use crate::cli::init::task::Task;
 use crate::cli::init::trial::Trial;
-use crate::cli::output::out;
+use crate::cli::output::{out, shell_word};
 
 /// The size of an image if nothing states it: usual for classifiers, and for all other models.
 const CLASSIFIER_SIZE: u64 = 224;
 const OTHER_SIZE: u64 = 640;
+/// The width of a line of text: that of PaddleOCR's recognisers.
+const TEXT_WIDTH: u64 = 320;
 /// Why a setting has its value if the user was asked.
 const ANSWERED: &str = "as you answered";
 /// The characters of the sample's reply that are printed.
@@ -79,7 +81,8 @@ impl Init {
                 && task.plugin != "classify-postprocess"
                 && task.plugin != "embed-postprocess"
             {
-                input = ImageInput::find(&model, self.size, OTHER_SIZE)?;
+                let size = if task.plugin == "text-postprocess" { TEXT_WIDTH } else { OTHER_SIZE };
+                input = ImageInput::find(&model, self.size, size)?;
                 probe = Probe::run(&files, &model, &input)?;
                 task = recognise(&model, &input, &probe.outputs, count)?;
             }
@@ -117,7 +120,7 @@ impl Init {
         }
         out!("\nWritten: {}\n", config.display());
         print_sample(&config, self.data_dir, &plan.name).await?;
-        out!("\nServe it, and send an image:\n  plimsoll serve --config {}", config.display());
+        out!("\nServe it, and send an image:\n  plimsoll serve --config {}", shell_word(&config));
         out!("  curl --data-binary @IMAGE.jpg http://127.0.0.1:8080/v1/pipelines/{}/infer", plan.name);
         Ok(ExitCode::SUCCESS)
     }
@@ -143,10 +146,10 @@ async fn print_sample(config: &Path, data_dir: Option<PathBuf>, name: &str) -> R
     let trial = Trial::run(config, data_dir, name).await;
     clear_status();
     let Trial { reply, .. } = trial.map_err(|error| {
-        let config = config.display();
+        let command = format!("plimsoll check --config {}", shell_word(config));
         Error::Failed(format!(
-            "the folder was written, but the bundled sample cannot be answered: {error}\nChange {config} and run `plimsoll check \
-             --config {config}`"
+            "the folder was written, but the bundled sample cannot be answered: {error}\nChange {} and run `{command}`",
+            config.display()
         ))
     })?;
     match std::str::from_utf8(&reply.body) {

@@ -41,6 +41,8 @@ const fn training(
 const YOLO: Training = training(Normalisation::Unit, Some(114), false, "as YOLOv5 to YOLO26 are trained");
 const YOLOX: Training = training(Normalisation::Raw, Some(114), true, "as YOLOX is trained");
 const SSD: Training = training(Normalisation::Symmetric, None, false, "as SSD of TensorFlow is trained");
+const NMS: Training =
+    training(Normalisation::Unit, Some(114), false, "as YOLO is trained; torchvision's detectors take 0 to 1, too");
 const DETR: Training = training(Normalisation::Imagenet, None, false, "as DETR is trained");
 const RT_DETR: Training = training(Normalisation::Unit, None, false, "as RT-DETR is trained");
 const RETINANET: Training = training(Normalisation::Imagenet, None, false, "as RetinaNet of torchvision is trained");
@@ -74,7 +76,7 @@ impl Detector {
             // Exports of transformers have hidden states beside these.
             _ => match ["logits", "pred_boxes"].map(|name| outputs.iter().find(|output| output.name == name)) {
                 [Some(scores), Some(boxes)] => pair(input, scores, boxes, evidence),
-                _ => ssd(outputs),
+                _ => suppressed(outputs),
             },
         }
     }
@@ -134,7 +136,11 @@ fn single(input: &ImageInput, output: &Output, evidence: Evidence) -> Option<Det
             Some(detector)
         }
         [1, numbers, boxes]
-            if has_rows_of_cells(input, output) || is_ultralytics && numbers >= 5 && boxes > numbers =>
+            if has_rows_of_cells(input, output)
+                || is_ultralytics
+                    && numbers >= 5
+                    && boxes > numbers
+                    && evidence.labels.is_none_or(|it| it + 4 == numbers) =>
         {
             let reason = format!("{numbers} rows for {boxes} boxes, one for each cell of its grids");
             let mut detector = layout("yolov8", reason, Some(numbers - 4), YOLO);
@@ -183,8 +189,11 @@ const DETR_OR_RT_DETR: &str = "; \"detr\" if the last score means \"no object\" 
 
 /// Why `decoded` is never certain.
 const CORNERS: &str = "; the boxes are read as x1, y1, x2, y2 in fractions of the input";
-/// Why `ssd` is not certain for other names than TensorFlow's.
-const CORNERS_OF_TENSORFLOW: &str = "; the boxes are read as y1, x1, y2, x2 in fractions, as TensorFlow's are";
+/// Why `nms` is never certain.
+const CORNERS_IN_PIXELS: &str = "; the boxes are read as x1, y1, x2, y2 in pixels of the input (in fractions: \
+    coordinates = \"fractions\"); \"ssd\" if they are y1, x1, y2, x2, as TensorFlow's are";
+/// Why `first_class` is not certain.
+const FIRST_CLASS: &str = "the class index of the first label; 1 if 0 is the background, as in torchvision's models";
 
 /// Scores [1, N, C] and boxes [1, N, 4].
 fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence) -> Option<Detector> {
@@ -242,31 +251,40 @@ fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence)
     Some(detector)
 }
 
-/// Boxes [1, N, 4], scores [1, N], classes [1, N] and perhaps their number [1], as TensorFlow's detectors end.
-fn ssd(outputs: &[Output]) -> Option<Detector> {
-    let boxes = outputs.iter().find(|output| matches!(*output.shape, [1, _, 4]))?;
-    let &[_, rows, _] = &*boxes.shape else { return None };
-    let named = |part: &str, exclude: &str| {
-        let is_it = |output: &&Output| {
-            let name = output.name.to_lowercase();
-            output.shape == [1, rows] && name.contains(part) && (exclude.is_empty() || !name.contains(exclude))
-        };
+/// Models with suppression inside: boxes [1, N, 4], scores [1, N], classes [1, N] and perhaps their number, as TensorFlow's
+/// detectors end, those of torchvision (without the first dimension), and YOLO with EfficientNMS.
+fn suppressed(outputs: &[Output]) -> Option<Detector> {
+    let boxes = outputs.iter().find(|output| matches!(*output.shape, [1, _, 4]));
+    let boxes = boxes.or_else(|| outputs.iter().find(|output| matches!(*output.shape, [_, 4])))?;
+    let of_all = boxes.shape.strip_suffix(&[4])?;
+    let is_named = |output: &Output, parts: &[&str]| parts.iter().any(|part| output.name.to_lowercase().contains(part));
+    let (of_scores, of_classes) = (&["score"][..], &["class", "label"][..]);
+    let named = |parts: &[&str], others: &[&str]| {
+        let is_it = |output: &&Output| output.shape == of_all && is_named(output, parts) && !is_named(output, others);
         outputs.iter().find(is_it)
     };
-    let (scores, classes) = (named("score", "class")?, named("class", "score")?);
-    let count = outputs.iter().find(|output| matches!(*output.shape, [1] | []));
-    let mut detector = layout("ssd", format!("{rows} boxes with scores and classes"), None, SSD);
-    if !boxes.name.starts_with("detection_boxes") {
-        detector.assume(CORNERS_OF_TENSORFLOW);
+    let (scores, classes) = (named(of_scores, of_classes)?, named(of_classes, of_scores)?);
+    let is_count = |output: &&Output| output.shape.iter().all(|size| *size == 1) && is_named(output, &["num", "count"]);
+    let count = outputs.iter().find(is_count);
+    // A further output may say which rows are valid.
+    if outputs.len() > 3 + usize::from(count.is_some()) && !boxes.name.starts_with("detection_boxes") {
+        return None;
     }
+    let (reason, rows) = (format!("{} boxes with scores and classes", of_all.last()?), of_all.len());
+    let mut detector = match boxes.name.starts_with("detection_boxes") && rows == 2 {
+        true => layout("ssd", reason, None, SSD),
+        false => layout("nms", reason + CORNERS_IN_PIXELS, None, NMS),
+    };
+    let is_of_tensorflow = detector.settings[0].value == "\"ssd\"";
+    detector.settings[0].is_assumed = !is_of_tensorflow;
     for (key, output) in [("scores", scores), ("boxes", boxes), ("classes", classes)] {
         detector.settings.push(Setting::known(key, output.name.clone(), format!("the output with the {key}")));
     }
     let count = count.map_or("", |count| &count.name);
-    detector.settings.push(Setting::known(
-        "count",
-        count,
-        "the output with the number of boxes; empty if there is none",
-    ));
+    let reason = "the output with the number of boxes; empty if there is none";
+    detector.settings.push(Setting::known("count", count, reason));
+    if !is_of_tensorflow {
+        detector.settings.push(Setting::assumed("first_class", 0, FIRST_CLASS));
+    }
     Some(detector)
 }

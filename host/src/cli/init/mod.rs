@@ -4,7 +4,7 @@
 //! - [`probe`]: the backend that can run the model, and the shapes of its outputs.
 //! - [`trial`]: the bundled sample in the written pipeline; [`values`]: whether its outputs look like probabilities.
 //! - [`recognition`]: which [`task`] the model has, and so which postprocess plugin fits; [`detectors`]: the families of
-//!   detectors; [`masks`]: masks of objects; [`single_output`]: the other tasks; [`labels`]: the names of classes, `python_names`
+//!   detectors; [`masks`]: masks of objects; [`pictures`]: images; [`single_output`]: the other tasks; [`labels`]: the names of classes, `python_names`
 //!   those in the form of Python.
 //! - [`normalisation`]: how pixels become numbers.
 //! - [`plan`]: what is written, and what is decided by the outputs for the bundled sample.
@@ -17,6 +17,7 @@ pub(in crate::cli) mod image_input;
 pub(in crate::cli) mod labels;
 pub(in crate::cli) mod masks;
 pub(in crate::cli) mod normalisation;
+pub(in crate::cli) mod pictures;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod probe;
 mod python_names;

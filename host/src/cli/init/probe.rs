@@ -38,6 +38,23 @@ impl Output {
     pub(in crate::cli) fn is_named_logits(&self) -> bool {
         self.name.to_lowercase().contains("logit")
     }
+
+    /// True if one of the words of its name is among these, also in the plural: `predicted_depth`, `faceLandmarks`.
+    pub(in crate::cli) fn is_named(&self, wanted: &[&str]) -> bool {
+        let mut words = String::new();
+        for c in self.name.chars() {
+            // A capital letter begins a word.
+            if c.is_uppercase() && words.ends_with(char::is_lowercase) {
+                words.push(' ');
+            }
+            words.extend(c.to_lowercase());
+        }
+        let is_wanted = |word: &str| {
+            let singular = [word, word.strip_suffix('s').unwrap_or(word), word.strip_suffix("es").unwrap_or(word)];
+            singular.iter().any(|word| wanted.contains(word))
+        };
+        words.split(|c: char| !c.is_alphabetic()).any(is_wanted)
+    }
 }
 
 /// What one run showed.

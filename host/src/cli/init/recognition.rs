@@ -5,9 +5,10 @@ use plimsoll_runtime::nn::Description;
 use super::detectors::{Detector, Evidence, Training, has_rows_of_cells};
 use super::image_input::ImageInput;
 use super::masks::masks;
+use super::pictures::{depth, larger_image};
 use super::probe::Output;
 use super::setting::Setting;
-use super::single_output::{classification, of_ultralytics, pose, segmentation, text, tokens};
+use super::single_output::{classification, of_ultralytics, pose, segmentation, text, tokens, vector_beside_tokens};
 use super::task::Task;
 use super::values::is_float_type;
 use crate::cli::error::Error;
@@ -35,6 +36,7 @@ pub(in crate::cli) fn recognise(
         }),
         _ => detection(model, input, outputs, labels)
             .or_else(|| by_single_output(model, input, outputs, labels))
+            .or_else(|| vector_beside_tokens(input, outputs))
             .unwrap_or_else(|| Task::as_they_are("unknown", true)),
     };
     Ok(task.with_defaults(input))
@@ -104,6 +106,8 @@ fn by_single_output(model: &Description, input: &ImageInput, outputs: &[Output],
     };
     poses
         .or_else(classes)
+        .or_else(|| depth(input, output))
+        .or_else(|| larger_image(input, output))
         .or_else(|| segmentation(input, output, labels))
         .or_else(|| text(output, labels))
         .or_else(|| tokens(output))

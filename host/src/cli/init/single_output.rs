@@ -9,6 +9,23 @@ use super::setting::Setting;
 use super::task::{Task, scores};
 use super::values::{Values, is_float_type};
 
+/// The names of numbers that are not scores of classes.
+const NO_CLASSES: &[&str] = &[
+    "angle",
+    "bbox",
+    "box",
+    "coord",
+    "coordinate",
+    "gaze",
+    "joint",
+    "keypoint",
+    "kpt",
+    "landmark",
+    "point",
+    "pose",
+    "pt",
+];
+
 /// `[C]`, `[1, C]`, `[1, C, 1, 1]` or `[1, 1, C]`: scores of classes, or an embedding.
 pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels: Option<u64>) -> Option<Task> {
     let classes = match *output.shape {
@@ -39,6 +56,12 @@ pub(in crate::cli) fn classification(input: &ImageInput, output: &Output, labels
     }
     if !is_float {
         return None;
+    }
+    if output.is_named(NO_CLASSES) && labels != Some(classes) && !is_probability {
+        return Some(Task::as_they_are(
+            &format!("{classes} numbers that are no scores, by the name of the output"),
+            true,
+        ));
     }
     Some(Task {
         title: format!("classification ({classes} classes)"),
@@ -204,6 +227,30 @@ pub(in crate::cli) fn tokens(output: &Output) -> Option<Task> {
     })
 }
 
+/// A vector beside the vectors of tokens, as exports of transformers return it.
+pub(in crate::cli) fn vector_beside_tokens(input: &ImageInput, outputs: &[Output]) -> Option<Task> {
+    let of_tokens = |output: &&Output| output.shape.len() == 3 && output.is_named(&["state"]);
+    let vectors: Vec<_> = outputs.iter().filter(|output| !of_tokens(output)).collect();
+    let named = |words: &[&str]| vectors.iter().find(|output| output.is_named(words)).copied();
+    // The projection of CLIP is computed from the pooled vector.
+    let output = named(&["embed", "embedding"]).or_else(|| named(&["pooler"]))?;
+    let &[1, length] = &*output.shape else { return None };
+    let is_known = vectors.iter().all(|output| output.is_named(&["embed", "embedding", "pooler"]));
+    if vectors.len() == outputs.len() || !is_known || length < 2 || !is_float_type(output.ty) {
+        return None;
+    }
+    let reason = "the vector of the image; the other outputs are not returned";
+    Some(Task {
+        title: format!("embedding ({length} numbers)"),
+        plugin: "embed-postprocess",
+        settings: vec![Setting::assumed("output", output.name.clone(), reason)],
+        labels: None,
+        is_assumed: false,
+        geometry: geometry(input),
+        normalisation: torchvision(input),
+    })
+}
+
 /// How torchvision prepares images for classifiers: `Resize(256)` and `CenterCrop(224)`, or the same ratio.
 fn geometry(input: &ImageInput) -> Vec<Setting> {
     if input.is_nhwc || input.channels == 1 || input.width != input.height || input.width < 64 {
@@ -215,7 +262,7 @@ fn geometry(input: &ImageInput) -> Vec<Setting> {
 }
 
 /// The usual normalisation of models from PyTorch (channels first) and from TensorFlow (channels last).
-fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
+pub(in crate::cli) fn torchvision(input: &ImageInput) -> (Normalisation, &'static str) {
     if input.is_nhwc {
         (Normalisation::Symmetric, "as most models of Keras are trained")
     } else if input.channels == 1 {

@@ -10,7 +10,7 @@ use plimsoll_runtime::kind::StageKind;
 use super::language::Language;
 use super::{name, template};
 use crate::cli::error::Error;
-use crate::cli::output::out;
+use crate::cli::output::{out, shell_word};
 use crate::cli::stage_kind;
 
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ impl New {
             write(&folder.join(path), &content).map_err(Error::failed)?;
         }
         out!("created the {} plugin `{}` in {}", self.kind.as_str(), self.name, folder.display());
-        out!("next: `plimsoll plugin build {}`; its README.md describes the other steps", folder.display());
+        out!("next: `plimsoll plugin build {}`; its README.md describes the other steps", shell_word(&folder));
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use plimsoll_runtime::kind::StageKind;
 use self::error::BuildError;
 use super::language::Language;
 use crate::cli::error::Error;
-use crate::cli::output::out;
+use crate::cli::output::{out, shell_word};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Build {
@@ -63,7 +63,7 @@ impl Build {
         out!("size      {}", bytesize::ByteSize::b(bytes.len() as u64));
         out!("sha256    {}", digest(&bytes));
         out!("file      {}", out.display());
-        out!("next: `plimsoll plugin deploy {}`", out.display());
+        out!("next: `plimsoll plugin deploy {}`", shell_word(out));
         Ok(())
     }
 }
