@@ -22,8 +22,8 @@ pub(crate) enum Content {
     Free(Vec<Range<usize>>),
     /// Bytes with the values that each can have.
     Chosen(Vec<(usize, Vec<u8>)>),
-    /// Places at which bytes are inserted, the last one first: always the same, then some with these values.
-    Inserted(Vec<usize>, &'static [u8], &'static [u8]),
+    /// Places at which bytes are inserted, the last one first: always the same at a place, then some with these values.
+    Inserted(Vec<(usize, &'static [u8])>, &'static [u8]),
     /// The tensor with this index: of the bytes at these places so many of the lowest bits.
     Tensor(usize, Vec<usize>, u32),
 }
@@ -38,8 +38,8 @@ impl Content {
             Self::Png(chunk) => chunk.count(),
             Self::Free(ranges) => 1 << (8 * ranges.iter().map(Range::len).max().unwrap_or(0).min(4)),
             Self::Chosen(places) => product(&mut places.iter().map(|(_, values)| values.len())),
-            Self::Inserted(at, _, values) => {
-                product(&mut std::iter::repeat_n(values.len(), if at.is_empty() { 0 } else { INSERTED }))
+            Self::Inserted(places, values) => {
+                product(&mut std::iter::repeat_n(values.len(), if places.is_empty() { 0 } else { INSERTED }))
             }
             Self::Tensor(_, places, bits) => 1 << (places.len() as u32 * bits).min(u32::BITS),
         }
@@ -65,14 +65,16 @@ impl Content {
                     rest /= values.len() as u64;
                 }
             }
-            (Self::Inserted(places, first, values), Feed::Body(body)) => {
+            (Self::Inserted(places, values), Feed::Body(body)) => {
                 let mut rest = scattered(number, self.count());
-                let mut added = first.to_vec();
+                let mut added = Vec::with_capacity(INSERTED);
                 for _ in 0..INSERTED {
                     added.push(values[(rest % values.len() as u64) as usize]);
                     rest /= values.len() as u64;
                 }
-                places.iter().for_each(|&at| drop(body.splice(at..at, added.iter().copied())));
+                for &(at, first) in places {
+                    drop(body.splice(at..at, first.iter().chain(&added).copied()));
+                }
             }
             (Self::Tensor(index, places, bits), Feed::Inputs(tensors) | Feed::Outputs(tensors, _)) => {
                 change_tensor(&mut tensors[*index].1, places, *bits, number);

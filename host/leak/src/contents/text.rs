@@ -23,17 +23,17 @@ pub(super) fn candidates(body: &[u8]) -> Vec<Content> {
     if !digits.is_empty() && !letters.is_empty() {
         found.push(Content::Chosen([digits.clone(), letters.clone()].concat()));
     }
-    found.extend([digits, letters, self::digits(body, &values, DIGITS)].map(Content::Chosen));
+    found.extend([digits, letters].map(Content::Chosen));
     let numbers: Vec<usize> = number_ends(body, &values).take(LETTERS).collect();
-    let insert = |at: &[usize], first: &'static [u8], alphabet| Content::Inserted(at.to_vec(), first, alphabet);
     for ends in [&numbers[..], &numbers[..numbers.len().min(1)]] {
-        if !ends.iter().any(|&end| is_fraction(body, end)) {
-            found.push(insert(ends, b".", LAST_DIGIT));
-        }
-        found.push(insert(ends, b"", LAST_DIGIT));
+        // A number stays nearly as large if digits come after its point.
+        let after_point = ends.iter().map(|&end| (end, if is_fraction(body, end) { &b""[..] } else { b"." }));
+        found.push(Content::Inserted(after_point.collect(), LAST_DIGIT));
+        found.push(Content::Inserted(ends.iter().map(|&end| (end, &b""[..])).collect(), LAST_DIGIT));
     }
+    found.push(Content::Chosen(self::digits(body, &values, DIGITS)));
     let word = (0..body.len()).rev().find(|&at| values[at] == Value::Text && body[at].is_ascii_alphabetic());
-    found.extend(word.map(|at| insert(&[at + 1], b"", LETTER)));
+    found.extend(word.map(|at| Content::Inserted(vec![(at + 1, b"")], LETTER)));
     found
 }
 
