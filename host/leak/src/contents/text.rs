@@ -33,7 +33,7 @@ pub(super) fn candidates(body: &[u8]) -> Vec<Content> {
     }
     found.push(Content::Chosen(self::digits(body, &values, DIGITS)));
     let word = (0..body.len()).rev().find(|&at| values[at] == Value::Text && body[at].is_ascii_alphabetic());
-    found.extend(word.map(|at| Content::Inserted(vec![(at + 1, b"")], LETTER)));
+    found.extend(word.map(|at| Content::Inserted(vec![(at + 1, &b""[..])], LETTER)));
     found
 }
 
@@ -75,7 +75,7 @@ fn values(body: &[u8]) -> Vec<Value> {
 
 /// The ends of the numbers, the last one first.
 fn number_ends<'a>(body: &'a [u8], values: &'a [Value]) -> impl Iterator<Item = usize> + 'a {
-    let is_digit = |at: usize| body.get(at).is_some_and(u8::is_ascii_digit);
+    let is_digit = move |at: usize| body.get(at).is_some_and(u8::is_ascii_digit);
     (1..=body.len()).rev().filter(move |&end| is_digit(end - 1) && !is_digit(end) && values[end - 1] != Value::None)
 }
 
