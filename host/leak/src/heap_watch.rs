@@ -140,6 +140,7 @@ impl HeapWatch {
         self.note_runtime_blocks(memory);
         new.retain(|block| !self.is_runtime_block(block));
         self.containers.update(call, &vanished, &new);
+        self.containers.look(call, must, memory);
         true
     }
 
