@@ -115,7 +115,9 @@ async fn execute<'a>(
             }
         })
     };
-    let leaks: Vec<_> = leaks_of(plugin, &run).into_iter().filter(is_new).collect();
+    // Of a few rounds, chance decides more than of many.
+    let is_as_known = known.is_some_and(|known| run.record.rates().are_as_before(&known));
+    let leaks: Vec<_> = leaks_of(plugin, &run).into_iter().filter(|leak| !is_as_known && is_new(leak)).collect();
     let groups = match leaks.iter().any(|leak| leak.measure == Measure::Heap) {
         true => holders::of_class(&mut run, plugin, debug_info, now.samples, 0).0,
         false => Vec::new(),
