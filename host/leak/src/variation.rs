@@ -48,7 +48,9 @@ pub struct Inputs<'a> {
     /// The samples.
     pub samples: &'a [Sample],
     /// `None` for a sample whose contents cannot be varied.
-    changes: Vec<Option<Change>>,
+    changes: Arc<[Option<Change>]>,
+    /// Calls of each sample that get the same contents: as many as a round has; `None` if all get the same.
+    calls_alike: Option<usize>,
 }
 
 impl<'a> Inputs<'a> {
