@@ -24,7 +24,9 @@ pub(super) fn candidates(body: &[u8]) -> Vec<Content> {
         found.push(Content::Chosen([digits.clone(), letters.clone()].concat()));
     }
     found.extend([digits, letters].map(Content::Chosen));
-    let numbers: Vec<usize> = number_ends(body, &values).take(LETTERS).collect();
+    let has_point = |end: usize| body.get(end) == Some(&b'.') && body.get(end + 1).is_some_and(u8::is_ascii_digit);
+    let ends = number_ends(body, &values).filter(|&end| !has_point(end));
+    let numbers: Vec<usize> = ends.take(LETTERS).collect();
     for ends in [&numbers[..], &numbers[..numbers.len().min(1)]] {
         // A number stays nearly as large if digits come after its point.
         let after_point = ends.iter().map(|&end| (end, if is_fraction(body, end) { &b""[..] } else { b"." }));
