@@ -15,6 +15,9 @@ use super::verdict::Held;
 /// run is linear in its calls.
 const BLOCKS_PER_CALL: usize = 4_096;
 
+/// Most bytes of a block that are compared with what it had after the first round.
+const MOST_COMPARED: usize = 64;
+
 /// The heap, as it is read between calls.
 pub(super) struct HeapWatch {
     /// The heap comes after all data.
@@ -201,9 +204,10 @@ impl HeapWatch {
         self.heap.map_or(0, |_| linear.saturating_sub(self.blocks.covered))
     }
 
-    /// The blocks in use, without those of the language's runtime.
-    pub(super) fn blocks(&self) -> Vec<Block> {
-        self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block)).copied().collect()
+    /// The blocks in use, without those of the language's runtime, and what each begins with.
+    pub(super) fn blocks(&self, memory: &[u8]) -> Vec<(Block, Vec<u8>)> {
+        let own = self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block));
+        own.map(|block| (*block, beginning(*block, memory).to_vec())).collect()
     }
 
     /// Every block in use.
@@ -217,6 +221,12 @@ impl HeapWatch {
         let all = self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born });
         all.filter(|survivor| !self.is_runtime_block(&survivor.block)).collect()
     }
+}
+
+/// What a block begins with.
+pub(super) fn beginning(block: Block, memory: &[u8]) -> &[u8] {
+    let contents = memory.get(block.address as usize..).unwrap_or_default();
+    &contents[..contents.len().min(block.usable() as usize).min(MOST_COMPARED)]
 }
 
 /// Returns true if the component is a snapshot (Wizer): its initialised data reaches the end of its memory, because the last

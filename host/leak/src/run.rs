@@ -79,8 +79,8 @@ pub struct Run<'a> {
     pub record: Record,
     /// Every block in use at the end, sorted by address.
     pub survivors: Vec<Survivor>,
-    /// Every block in use after the first round.
-    pub after_first_round: Vec<Block>,
+    /// Every block in use after the first round, sorted by address, and what it begins with.
+    pub after_first_round: Vec<(Block, Vec<u8>)>,
     /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
@@ -214,7 +214,7 @@ impl<'a> Run<'a> {
             }
             run.rounds = round;
             if round == 1 {
-                run.after_first_round = watch.blocks();
+                run.after_first_round = watch.blocks(run.subject.memory());
             }
             run.note(&watch);
             if round == goal || 2 * round == rounds.least {
