@@ -18,7 +18,7 @@
 //! | `handle` | the handle of a tensor without elements for each 24th request | leaks on all: a handle in 24 requests |
 //! | `new_handle` | the same for each 8th image that is not known by its pixels | leaks: only with other contents |
 //! | `text` | 8 bytes in a table for each text that is not known, without white space at its end | leaks: only with other contents |
-//! | `replaced` | 64 blocks of 200 bytes; a new one gets the place of the oldest, which is freed before | no leak |
+//! | `replaced` | 32 blocks of 200 bytes; a new one gets the place of the oldest, which is freed before | no leak |
 //! | `mixed` | 200 bytes on each 4th request, beside a full cache of 300 blocks of 200 bytes | leaks on all: 50 |
 //! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
 //! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
@@ -165,7 +165,7 @@ fn keep_by_call(what: &str) {
         }
         "seventh" if call.is_multiple_of(7) => kept.push(vec![1; 700]),
         "replaced" => {
-            if cache.len() == 64 {
+            if cache.len() == 32 {
                 cache.pop_front();
             }
             cache.push_back((0..200).map(|at| (at * call) as u8).collect());
