@@ -28,7 +28,7 @@ fn containers_are_leaks_and_a_ring_is_none() {
         assert_eq!(code, Some(1), "{said}");
         assert_eq!(wrong_classes(&report, ALL, (0.9 * bytes, 1.1 * bytes)), Vec::<String>::new(), "{said}");
     }
-    for bounded in ["ring", "expiring", "replaced"] {
+    for bounded in ["ring", "expiring", "reused"] {
         let (code, said, report) = run(corpus.path(), &[bounded], &[]);
         assert_eq!(code, Some(0), "{bounded}: {said}");
         assert_eq!(wrong_classes(&report, &[], (0.0, 0.0)), Vec::<String>::new(), "{bounded}: {said}");

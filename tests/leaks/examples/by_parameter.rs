@@ -18,7 +18,7 @@
 //! | `handle` | the handle of a tensor without elements for each 24th request | leaks on all: a handle in 24 requests |
 //! | `new_handle` | the same for each 8th image that is not known by its pixels | leaks: only with other contents |
 //! | `text` | 8 bytes in a table for each text that is not known, without white space at its end | leaks: only with other contents |
-//! | `replaced` | 32 blocks of 200 bytes; a new one gets the place of the oldest, which is freed before | no leak |
+//! | `reused` | one of 32 buffers of 200 bytes, which are used again and again | no leak |
 //! | `mixed` | 200 bytes on each 4th request, beside a full cache of 300 blocks of 200 bytes | leaks on all: 50 |
 //! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
 //! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
@@ -113,7 +113,7 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
             expiring.retain(|(made, _)| now.duration_since(*made) < Duration::from_secs(60));
             expiring.push((now, vec![1; 400]));
         }
-        "mixed" | "seventh" | "handle" | "replaced" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
+        "mixed" | "seventh" | "handle" | "reused" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
         "decoded" => {
             lock(&SEEN).get_or_insert_default().insert(pixels(body));
         }
@@ -164,11 +164,12 @@ fn keep_by_call(what: &str) {
             }
         }
         "seventh" if call.is_multiple_of(7) => kept.push(vec![1; 700]),
-        "replaced" => {
-            if cache.len() == 32 {
-                cache.pop_front();
+        "reused" => {
+            let entry = (0..200).map(|at| (at * call) as u8).collect::<Vec<u8>>();
+            match cache.len() {
+                32 => cache[call % 32].copy_from_slice(&entry),
+                _ => cache.push_back(entry),
             }
-            cache.push_back((0..200).map(|at| (at * call) as u8).collect());
         }
         "handle" if call.is_multiple_of(24) => forget_handle(),
         "by_key" => {
