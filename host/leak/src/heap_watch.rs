@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::containers::Containers;
 use super::heap::{Block, Blocks, Heap, LARGEST_TOP_FOOT};
-use super::javascript::{count_objects, is_chunk};
+use super::javascript::{count_objects, is_chunk, is_unused_scratch};
 use super::module::{CoreModule, Segment};
 use super::python::host_copies::{self, HostCopies, HostCopy};
 use super::record::Survivor;
@@ -26,7 +26,8 @@ pub(super) struct HeapWatch {
     /// Blocks that may be read for each call.
     per_call: usize,
     blocks: Blocks,
-    /// What componentize-py's runtime allocates and never frees: the handler that notes it, and the blocks by address.
+    /// What componentize-py's runtime allocates and never frees: the handler that notes it, and the blocks by address. Of
+    /// JavaScript the unused scratch memory.
     host_copies: Option<HostCopies>,
     runtime_blocks: HashMap<u32, u32>,
     noted: Vec<HostCopy>,
@@ -152,6 +153,10 @@ impl HeapWatch {
         let blocks = &self.blocks;
         let size = |address: u32| blocks.holding(address).filter(|(_, block)| block.address == address);
         self.runtime_blocks.retain(|&address, known| size(address).is_some_and(|(_, block)| block.size == *known));
+        if self.has_chunks {
+            let scratch = blocks.blocks.iter().filter(|block| is_unused_scratch(**block, memory));
+            self.runtime_blocks = scratch.map(|block| (block.address, block.size)).collect();
+        }
         for copy in self.noted.drain(..) {
             if let Some((_, block)) = size(copy.address).filter(|(_, block)| copy.is_in(*block, memory)) {
                 self.runtime_blocks.insert(block.address, block.size);
