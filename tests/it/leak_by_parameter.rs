@@ -28,7 +28,7 @@ fn containers_are_leaks_and_a_ring_is_none() {
         assert_eq!(code, Some(1), "{said}");
         assert_eq!(wrong_classes(&report, ALL, (0.9 * bytes, 1.1 * bytes)), Vec::<String>::new(), "{said}");
     }
-    for bounded in ["ring", "expiring"] {
+    for bounded in ["ring", "expiring", "reused"] {
         let (code, said, report) = run(corpus.path(), &[bounded], &[]);
         assert_eq!(code, Some(0), "{bounded}: {said}");
         assert_eq!(wrong_classes(&report, &[], (0.0, 0.0)), Vec::<String>::new(), "{bounded}: {said}");
@@ -106,6 +106,49 @@ fn a_cache_by_decoded_contents_is_a_leak_if_it_is_not_bounded() {
     assert!((3.0..=4.0).contains(&bytes), "{bytes}: {said}");
     let (code, said, _) = run(corpus.path(), &["recent"], &[]);
     assert_eq!(code, Some(0), "{said}");
+}
+
+/// The pool is large enough for the images themselves and for those that are tried, and becomes empty with other pixels.
+#[test]
+fn a_study_that_fills_up_with_other_contents_has_no_verdict() {
+    let corpus = corpus();
+    let (code, said, report) = run(corpus.path(), &["filled"], &[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("No answer: (other contents): after ") && said.contains("something fills up"), "{said}");
+    assert_eq!(report["conclusion"], "unknown", "{said}");
+}
+
+/// A handle has no bytes, so one more in many calls is a leak.
+#[test]
+fn handles_that_are_rarely_kept_are_a_leak() {
+    let corpus = corpus();
+    for (keep, place) in [("handle", "(host handles)"), ("new_handle", "(other contents)")] {
+        let (code, said, report) = run(corpus.path(), &[keep], &[]);
+        assert_eq!(code, Some(1), "{keep}: {said}");
+        let leaks = report["leaks"].as_array().expect("leaks");
+        let leak = leaks.iter().find(|leak| leak["place"] == place).unwrap_or_else(|| panic!("{keep}: {said}"));
+        let handles = leak["per_request"].as_f64().expect("a number");
+        assert!(leak["measure"] == "handles" && (0.03..=0.06).contains(&handles), "{keep}: {leak}: {said}");
+    }
+}
+
+/// A text with one digit is as good as one with many.
+#[test]
+fn short_texts_have_other_contents_too() {
+    let corpus = TempDir::new().expect("a folder");
+    std::fs::write(corpus.path().join("one.json"), "{\"page\": 7}").expect("written");
+    let (code, said, report) = run(corpus.path(), &["text"], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(report["leaks"][0]["place"], "(other contents)", "{said}");
+    let (code, said, _) = run(corpus.path(), &[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Other contents: 1 of 1 inputs had other"), "{said}");
+    // What cannot be changed is named.
+    std::fs::write(corpus.path().join("one.json"), "{}").expect("written");
+    let (code, said, report) = run(corpus.path(), &[], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Not so 1 of 1 of ok (for example one.json: always the same)"), "{said}");
+    assert_eq!(report["classes"][0]["other_contents"]["few"], 1, "{said}");
 }
 
 /// Leaks that are rare, that are spread over many vectors, or whose blocks have the size of a cache's entries.

@@ -179,7 +179,7 @@ pub fn kinds(
 /// The block sizes whose number of blocks changed between the first round and the end; largest growth first.
 pub fn difference(run: &Run<'_>) -> Vec<Difference> {
     let mut sizes: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-    for block in &run.after_first_round {
+    for (block, _) in &run.after_first_round {
         sizes.entry(block.size).or_default().0 += 1;
     }
     for survivor in &run.survivors {

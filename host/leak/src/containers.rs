@@ -72,6 +72,16 @@ impl Containers {
         }
     }
 
+    /// Looks into the containers in memory, after [`Self::update`]. `is_last`: the call is the last one of a round.
+    pub fn look(&mut self, call: usize, is_last: bool, memory: &[u8]) {
+        for container in self.tracked.values_mut() {
+            container.note(call, memory);
+            if is_last {
+                container.compare(memory);
+            }
+        }
+    }
+
     /// The containers whose block was replaced.
     pub fn all(&self) -> impl Iterator<Item = &Container> {
         self.tracked.values()
@@ -135,7 +145,8 @@ pub fn arenas(survivors: impl Iterator<Item = (Block, Option<usize>)>) -> Vec<Co
             grown.push((pair[1].0, full));
         }
         let size = chain.iter().fold(0u32, |sum, (_, block)| sum.saturating_add(block.size));
-        Container { since: 0, grown, size, blocks: chain.iter().map(|(_, block)| block.address).collect() }
+        let blocks = chain.iter().map(|(_, block)| block.address).collect();
+        Container { grown, size, blocks, ..Container::default() }
     };
     chains.into_iter().map(arena).filter(|arena| arena.grown.len() >= MIN_REPLACEMENTS).collect()
 }

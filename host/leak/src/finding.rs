@@ -1,5 +1,6 @@
 //! The results of a study.
 
+mod contents;
 mod languages;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use super::census::{BlockKind, Difference, Group};
 use super::debug_info::Location;
 use super::record::Call;
 use super::verdict::{Finding, Verdict};
+pub use contents::OtherContents;
 pub use languages::{CollectionReport, ObjectGrowth, PythonReport, TypeGrowth};
 use plimsoll_runtime::identity::Identity;
 use plimsoll_runtime::kind::StageKind;
@@ -127,6 +129,8 @@ pub struct Class {
     pub growing: Option<Growing>,
     /// The objects of JavaScript of which there are more and more; most first.
     pub objects: Vec<ObjectGrowth>,
+    /// Which samples were also run with other contents; `None` if there was no such run.
+    pub other_contents: Option<OtherContents>,
 }
 
 /// A finding of something that leaks.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::containers::Containers;
 use super::heap::{Block, Blocks, Heap, LARGEST_TOP_FOOT};
-use super::javascript::{count_objects, is_chunk};
+use super::javascript::{count_objects, is_chunk, is_unused_scratch};
 use super::module::{CoreModule, Segment};
 use super::python::host_copies::{self, HostCopies, HostCopy};
 use super::record::Survivor;
@@ -15,6 +15,9 @@ use super::verdict::Held;
 /// run is linear in its calls.
 const BLOCKS_PER_CALL: usize = 4_096;
 
+/// Most bytes of a block that are compared with what it had after the first round.
+const MOST_COMPARED: usize = 64;
+
 /// The heap, as it is read between calls.
 pub(super) struct HeapWatch {
     /// The heap comes after all data.
@@ -23,7 +26,8 @@ pub(super) struct HeapWatch {
     /// Blocks that may be read for each call.
     per_call: usize,
     blocks: Blocks,
-    /// What componentize-py's runtime allocates and never frees: the handler that notes it, and the blocks by address.
+    /// What componentize-py's runtime allocates and never frees: the handler that notes it, and the blocks by address. Of
+    /// JavaScript the unused scratch memory.
     host_copies: Option<HostCopies>,
     runtime_blocks: HashMap<u32, u32>,
     noted: Vec<HostCopy>,
@@ -140,6 +144,7 @@ impl HeapWatch {
         self.note_runtime_blocks(memory);
         new.retain(|block| !self.is_runtime_block(block));
         self.containers.update(call, &vanished, &new);
+        self.containers.look(call, must, memory);
         true
     }
 
@@ -148,6 +153,10 @@ impl HeapWatch {
         let blocks = &self.blocks;
         let size = |address: u32| blocks.holding(address).filter(|(_, block)| block.address == address);
         self.runtime_blocks.retain(|&address, known| size(address).is_some_and(|(_, block)| block.size == *known));
+        if self.has_chunks {
+            let scratch = blocks.blocks.iter().filter(|block| is_unused_scratch(**block, memory));
+            self.runtime_blocks = scratch.map(|block| (block.address, block.size)).collect();
+        }
         for copy in self.noted.drain(..) {
             if let Some((_, block)) = size(copy.address).filter(|(_, block)| copy.is_in(*block, memory)) {
                 self.runtime_blocks.insert(block.address, block.size);
@@ -200,9 +209,10 @@ impl HeapWatch {
         self.heap.map_or(0, |_| linear.saturating_sub(self.blocks.covered))
     }
 
-    /// The blocks in use, without those of the language's runtime.
-    pub(super) fn blocks(&self) -> Vec<Block> {
-        self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block)).copied().collect()
+    /// The blocks in use, without those of the language's runtime, and what each begins with.
+    pub(super) fn blocks(&self, memory: &[u8]) -> Vec<(Block, Vec<u8>)> {
+        let own = self.blocks.blocks.iter().filter(|block| !self.is_runtime_block(block));
+        own.map(|block| (*block, beginning(*block, memory).to_vec())).collect()
     }
 
     /// Every block in use.
@@ -216,6 +226,12 @@ impl HeapWatch {
         let all = self.blocks.blocks.iter().zip(births).map(|(&block, born)| Survivor { block, born });
         all.filter(|survivor| !self.is_runtime_block(&survivor.block)).collect()
     }
+}
+
+/// What a block begins with.
+pub(super) fn beginning(block: Block, memory: &[u8]) -> &[u8] {
+    let contents = memory.get(block.address as usize..).unwrap_or_default();
+    &contents[..contents.len().min(block.usable() as usize).min(MOST_COMPARED)]
 }
 
 /// Returns true if the component is a snapshot (Wizer): its initialised data reaches the end of its memory, because the last

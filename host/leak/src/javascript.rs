@@ -27,6 +27,9 @@ const OBJECTS: u32 = 40;
 const OBJECTS_THRESHOLD: u32 = 24;
 /// Where fields are that no zone without a collection at work has set: the sizes from which slices of a collection run.
 const NO_SLICE: u32 = u32::MAX;
+/// Bytes of a chunk of scratch memory, and of its head.
+const SCRATCH: u32 = 4_096;
+const SCRATCH_HEAD: u32 = 16;
 /// Most bytes that the allocator adds to a chunk.
 const CHUNK_REST: u32 = 256;
 
@@ -116,6 +119,17 @@ pub(crate) fn is_chunk(block: Block) -> bool {
     block.address.is_multiple_of(CHUNK) && (CHUNK..=CHUNK + CHUNK_REST).contains(&block.usable())
 }
 
+/// Returns true if a block is a chunk of the engine's scratch memory (`js::LifoAlloc`) in which nothing is: the address of its next
+/// chunk, that of its first free byte, and that of its end. Each collection leaves one if a regular expression was compiled
+/// since the collection before, and the engine keeps it.
+pub(crate) fn is_unused_scratch(block: Block, memory: &[u8]) -> bool {
+    let end = block.address.checked_add(SCRATCH);
+    (SCRATCH..=SCRATCH + CHUNK_REST).contains(&block.usable())
+        && word(memory, block.address.saturating_add(4)) == block.address.checked_add(SCRATCH_HEAD)
+        && end.is_some()
+        && word(memory, block.address.saturating_add(8)) == end
+}
+
 fn put(memory: &mut [u8], address: u32, value: u32) {
     if let Some(bytes) = memory.get_mut(address as usize..address as usize + 4) {
         bytes.copy_from_slice(&value.to_le_bytes());
@@ -174,6 +188,19 @@ mod tests {
         put(&mut twice, 3_060, BUFFERS_BASE);
         assert!(Engine::find(&twice).is_none(), "it is not known which one counts");
         assert!(Engine::find(&[]).is_none());
+    }
+
+    #[test]
+    fn a_chunk_of_scratch_memory_is_unused_if_its_first_byte_is_free() {
+        let mut memory = vec![0; 16_384];
+        let block = Block { address: 4_104, size: 4_112 };
+        put(&mut memory, 4_108, 4_104 + 16);
+        put(&mut memory, 4_112, 4_104 + 4_096);
+        assert!(is_unused_scratch(block, &memory));
+        assert!(!is_unused_scratch(Block { size: 8_208, ..block }, &memory));
+        put(&mut memory, 4_108, 4_104 + 32);
+        assert!(!is_unused_scratch(block, &memory), "something is in it");
+        assert!(!is_unused_scratch(Block { address: 16_376, size: 4_112 }, &memory));
     }
 
     #[test]

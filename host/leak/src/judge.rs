@@ -58,7 +58,7 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let mut leaking = Leaking::default();
     let mut is_open = false;
     let mut together = Population::default();
-    let (mut certain, mut uncertain, mut members) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut certain, mut uncertain, mut members, mut open) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (sizes, population) in population::by_size(&record.sizes, &births) {
         let trend = population.trend();
         is_open |= matches!(trend, Trend::Open { .. });
@@ -67,10 +67,11 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
             together.add(&population);
             members.push((sizes.start, population.has_kept()));
         }
-        match trend.leaks() {
-            true if is_certain => certain.push(sizes),
-            true => uncertain.push(sizes),
-            false => {}
+        match trend {
+            trend if trend.leaks() && is_certain => certain.push(sizes),
+            trend if trend.leaks() => uncertain.push(sizes),
+            Trend::Open { .. } if sizes.len() == 1 && population.has_kept() => open.push(sizes.start),
+            _ => {}
         }
     }
     if !uncertain.is_empty() {
@@ -104,6 +105,10 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         in_containers.bytes += growth.bytes;
         in_containers.bytes_within += growth.within;
         leaking.addresses.extend(&container.blocks);
+    }
+    if leaking.sizes.is_empty() && !leaking.addresses.is_empty() {
+        // What may leak by itself is in the container that does.
+        leaking.sizes.extend(open);
     }
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {

@@ -98,7 +98,11 @@ impl Population {
             return Trend::Bounded;
         }
         if growth < GROWTH * late.mean * (rounds - half) as f64 {
-            return self.grows_beside_a_cache().map_or(Trend::Bounded, |leaks| Trend::Open { leaks });
+            return match self.grows_beside_a_cache() {
+                Some(leaks) => Trend::Open { leaks },
+                None if self.leaks_beside_a_batch() => Trend::Open { leaks: true },
+                None => Trend::Bounded,
+            };
         }
         let change = verdict::change(&as_numbers(self.left(quarter, rounds)));
         let is_slower = late.mean < PERSISTENCE * early.mean;
@@ -126,7 +130,7 @@ impl Population {
             if !self.has_lost(middle) && !self.fell(middle, growth) && last.is_positive() {
                 return Trend::Open { leaks: true };
             }
-            if self.grows_beside_a_cache() == Some(true) {
+            if self.grows_beside_a_cache() == Some(true) || self.leaks_beside_a_batch() {
                 return Trend::Open { leaks: true };
             }
             // Few old blocks are left. If there are none, all are replaced.
@@ -155,6 +159,23 @@ impl Population {
         let are_left = [(quarter, half), (half, middle)].map(|(from, to)| Rate::of(self.left(from, to)).mean);
         let is_kept = are_left.into_iter().all(|left| left >= SURVIVAL * last.1);
         (never_falls && is_kept && third.0.min(last.0) >= FEWEST).then_some(most <= EVEN * least)
+    }
+
+    /// Returns true if the same number of blocks is left of each eighth of the rounds from the third to the sixth, and the least
+    /// number of blocks has risen by as many: they leak beside something that fluctuates, such as a batch that is emptied. Of
+    /// what is bounded, fewer blocks are left of earlier rounds.
+    fn leaks_beside_a_batch(&self) -> bool {
+        let rounds = self.counts.len() - 1;
+        let part = |from: usize, to: usize| (rounds * from / 8, rounds * to / 8);
+        let left = [2, 3, 4, 5].map(|eighth| {
+            let (from, to) = part(eighth, eighth + 1);
+            self.left(from, to).iter().sum::<u64>()
+        });
+        let (fewest, most) = (left.into_iter().min().unwrap_or(0), left.into_iter().max().unwrap_or(0));
+        let [before, after] = [part(2, 4), part(6, 8)].map(|(from, to)| self.counts[from + 1..=to].iter().min());
+        let risen = after.zip(before).map_or(0, |(after, before)| after.saturating_sub(*before));
+        let is_even = fewest >= FEWEST && most as f64 <= EVEN * fewest as f64;
+        is_even && risen as f64 >= GROWTH * left.iter().sum::<u64>() as f64
     }
 
     /// Returns true if some of the blocks after a round are not in use at the end.

@@ -79,8 +79,8 @@ pub struct Run<'a> {
     pub record: Record,
     /// Every block in use at the end, sorted by address.
     pub survivors: Vec<Survivor>,
-    /// Every block in use after the first round.
-    pub after_first_round: Vec<Block>,
+    /// Every block in use after the first round, sorted by address, and what it begins with.
+    pub after_first_round: Vec<(Block, Vec<u8>)>,
     /// True if the collector of the guest's language was run at the end of each round.
     pub collects: bool,
     /// Every block in use at the end, those of the language's runtime too.
@@ -95,9 +95,8 @@ pub struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Runs rounds over the inputs with the indices `chosen`, always in the same order. The rounds are doubled until there are
-    /// enough calls for a verdict. The heap is compared between ends of rounds, so the
-    /// latest input must have the same class and size at each of them. Samples that end the instance are left out, and the
-    /// run starts again.
+    /// enough calls for a verdict. The heap is compared between ends of rounds, so the latest input must have the same class
+    /// and size at each of them. Samples that end the instance are left out, and the run starts again.
     ///
     /// # Errors
     /// If no instance starts, or too many samples end it.
@@ -112,7 +111,11 @@ impl<'a> Run<'a> {
         let mut collects = true;
         loop {
             let is_left_out = |sample: &usize| excluded.iter().any(|(left_out, _)| left_out == sample);
-            let chosen: Vec<_> = chosen.iter().copied().filter(|sample| !is_left_out(sample)).collect();
+            let mut chosen: Vec<_> = chosen.iter().copied().filter(|sample| !is_left_out(sample)).collect();
+            // The largest input is the one with which the collector is most likely to run.
+            if plugin.language.is_some() {
+                chosen.sort_by_key(|&sample| inputs.samples[sample].feed.bytes());
+            }
             if chosen.is_empty() {
                 return Err(RunError::NoSampleSurvives);
             }
@@ -214,7 +217,7 @@ impl<'a> Run<'a> {
             }
             run.rounds = round;
             if round == 1 {
-                run.after_first_round = watch.blocks();
+                run.after_first_round = watch.blocks(run.subject.memory());
             }
             run.note(&watch);
             if round == goal || 2 * round == rounds.least {

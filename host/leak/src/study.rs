@@ -24,7 +24,7 @@ use super::census;
 use super::class_run::{self, ClassRun, Findings};
 use super::corpus::Sample;
 use super::debug_info::DebugInfo;
-use super::finding::{Class, CollectionReport, Elsewhere, Measure, Study, UNCHANGED};
+use super::finding::{Class, CollectionReport, Elsewhere, Measure, OtherContents, Study, UNCHANGED};
 use super::judge;
 use super::progress::Progress;
 use super::python;
@@ -126,6 +126,7 @@ impl Study {
                 also,
                 growing,
                 objects,
+                other_contents: None,
             });
         }
         let (mut unchanged, mut contents) = (Elsewhere::default(), Elsewhere::default());
@@ -143,9 +144,12 @@ impl Study {
                 unchanged = found;
             }
             let leaks = leaks || !unchanged.leaks.is_empty();
-            let (found, stopped) = other_inputs::contents(plugin, &debug_info, &inputs, &run, leaks, progress).await?;
-            contents = found;
-            unanswered.extend(stopped);
+            let other = other_inputs::contents(plugin, &debug_info, &inputs, &run, leaks, progress).await?;
+            for (class, members) in found.iter_mut().zip(classes.values()) {
+                class.other_contents = Some(OtherContents::of(members, samples, &other.inputs));
+            }
+            contents = other.found;
+            unanswered.extend(other.stopped);
         }
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let mut types = python::Types::default();

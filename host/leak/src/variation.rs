@@ -6,6 +6,7 @@
 //! what a decoder makes of the input ([`Inputs::with_other_contents`]).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::contents::{self, Content};
 use super::corpus::{Feed, Sample};
@@ -35,14 +36,21 @@ enum Change {
 }
 
 /// Numbers of the variants whose outcome is compared with the input's own: with few changes, and with many.
-const TRIED_CONTENTS: [usize; 2] = [1, 0x5A5A_5A5A];
+const TRIED_CONTENTS: [u32; 2] = [1, 0x5A5A_5A5A];
+/// By how much the numbers of the contents of two samples differ, so that files that are alike get different ones.
+const BETWEEN_SAMPLES: usize = 65_537;
+
+/// A difference of sizes of less than one part of this many is none.
+const SAME_SIZE: usize = 32;
 
 /// The samples, and for each how its contents can be varied without changing its outcome.
 pub struct Inputs<'a> {
     /// The samples.
     pub samples: &'a [Sample],
     /// `None` for a sample whose contents cannot be varied.
-    changes: Vec<Option<Change>>,
+    changes: Arc<[Option<Change>]>,
+    /// Calls of each sample that get the same contents: as many as a round has; `None` if all get the same.
+    calls_alike: Option<usize>,
 }
 
 impl<'a> Inputs<'a> {
@@ -76,7 +84,7 @@ impl<'a> Inputs<'a> {
             }
             changes.push(chosen);
         }
-        Ok(Self { samples, changes })
+        Ok(Self { samples, changes: changes.into(), calls_alike: Some(1) })
     }
 
     /// The same samples, each with something else in it for each call: other pixels, numbers or letters. `outcomes` are the
@@ -97,7 +105,7 @@ impl<'a> Inputs<'a> {
             'candidates: for content in contents::candidates(sample) {
                 let change = Change::Content(content);
                 for number in TRIED_CONTENTS {
-                    if tried(plugin, &mut subject, sample, &change, number, progress).await? != expected {
+                    if tried(plugin, &mut subject, sample, &change, number as usize, progress).await? != expected {
                         continue 'candidates;
                     }
                 }
@@ -105,30 +113,62 @@ impl<'a> Inputs<'a> {
                 break;
             }
         }
-        Ok(Self { samples: self.samples, changes })
+        Ok(Self { samples: self.samples, changes: changes.into(), calls_alike: Some(outcomes.len().max(1)) })
     }
 
-    /// The input for a call of the sample with an index. Each `number` gives other contents, if they can be varied.
-    pub fn variant(&self, sample: usize, number: usize) -> Cow<'a, Sample> {
+    /// The input for the call with a number. Each call of the sample gives other contents, as far as there are so many.
+    pub fn variant(&self, sample: usize, call: usize) -> Cow<'a, Sample> {
         match self.changes.get(sample) {
-            Some(Some(change)) => Cow::Owned(change.of(&self.samples[sample], number)),
+            Some(Some(change)) => {
+                let round = self.calls_alike.map_or(0, |calls| call / calls);
+                Cow::Owned(change.of(&self.samples[sample], round.wrapping_add(self.first_number(sample))))
+            }
             _ => Cow::Borrowed(&self.samples[sample]),
         }
     }
 
+    /// The number of the first variant of a sample.
+    fn first_number(&self, sample: usize) -> usize {
+        if self.calls_alike == Some(1) { 0 } else { sample.wrapping_mul(BETWEEN_SAMPLES) }
+    }
+
     /// The same samples, each with its own contents in each call.
     pub fn unchanged(&self) -> Self {
-        Self { samples: self.samples, changes: Vec::new() }
+        Self { changes: Arc::new([]), ..*self }
+    }
+
+    /// The same contents, which are no longer other ones in each call.
+    pub fn repeated(&self) -> Self {
+        Self { changes: self.changes.clone(), calls_alike: None, ..*self }
     }
 
     /// Returns true if the contents of the sample with an index can be varied.
     pub fn is_varied(&self, sample: usize) -> bool {
-        self.changes.get(sample).is_some_and(Option::is_some)
+        self.contents(sample) > 1
     }
 
-    /// Bytes of the variants of some samples.
-    pub fn bytes(&self, samples: &[usize]) -> usize {
-        samples.iter().map(|&sample| self.variant(sample, 1).feed.bytes()).sum()
+    /// The number of different contents of a sample.
+    pub fn contents(&self, sample: usize) -> u64 {
+        match self.changes.get(sample) {
+            Some(Some(Change::Content(content))) => content.count(),
+            Some(Some(Change::Ignored(_))) => u64::MAX,
+            _ => 1,
+        }
+    }
+
+    /// Returns true if each call of a run can have a content of its own of this sample.
+    pub fn has_many(&self, sample: usize) -> bool {
+        match self.changes.get(sample) {
+            Some(Some(Change::Content(content))) => content.has_many(),
+            change => change.is_some_and(Option::is_some),
+        }
+    }
+
+    /// Returns true if the variants of a sample are larger or smaller than those of other inputs, so what keeps them keeps more
+    /// or less.
+    pub fn has_another_size(&self, others: &Self, sample: usize) -> bool {
+        let [now, before] = [self, others].map(|inputs| inputs.variant(sample, 1).feed.bytes());
+        now.abs_diff(before) * SAME_SIZE > before
     }
 }
 

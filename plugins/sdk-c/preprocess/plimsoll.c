@@ -282,6 +282,8 @@ void plimsoll_stage_types_named_tensor_free(plimsoll_stage_types_named_tensor_t 
 
 void plimsoll_stage_types_request_free(plimsoll_stage_types_request_t *ptr) {
   plimsoll_string_free(&ptr->id);
+  plimsoll_option_string_free(&ptr->content_type);
+  plimsoll_list_tuple2_string_string_free(&ptr->parameters);
 }
 
 void plimsoll_stage_types_list_named_tensor_free(plimsoll_stage_types_list_named_tensor_t *ptr) {

@@ -14,6 +14,11 @@
 //! | `json` | 200 bytes for each new body that is JSON | leaks: only if the body is varied by white space |
 //! | `decoded` | 8 bytes in a table for each image that is not known by its pixels | leaks: only with other contents in each call |
 //! | `recent` | the same for the last 100 images | no leak |
+//! | `filled` | a place in a pool of 28 for each image that is not known by its pixels; then it traps | no answer: only with other contents |
+//! | `handle` | the handle of a tensor without elements for each 24th request | leaks on all: a handle in 24 requests |
+//! | `new_handle` | the same for each 8th image that is not known by its pixels | leaks: only with other contents |
+//! | `text` | 8 bytes in a table for each text that is not known, without white space at its end | leaks: only with other contents |
+//! | `reused` | one of 32 buffers of 200 bytes, which are used again and again | no leak |
 //! | `mixed` | 200 bytes on each 4th request, beside a full cache of 300 blocks of 200 bytes | leaks on all: 50 |
 //! | `seventh` | 700 bytes on each 7th request | leaks on all: 100 |
 //! | `by_key` | 16 bytes in one of 30 vectors | leaks on all: 16 |
@@ -48,6 +53,8 @@ static ORDER: Mutex<VecDeque<u64>> = Mutex::new(VecDeque::new());
 const POOL: usize = 512;
 const RING: usize = 600;
 const RECENT_IMAGES: usize = 100;
+/// Places in the pool of images.
+const FEW: usize = 28;
 
 struct ByParameter;
 
@@ -106,7 +113,7 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
             expiring.retain(|(made, _)| now.duration_since(*made) < Duration::from_secs(60));
             expiring.push((now, vec![1; 400]));
         }
-        "mixed" | "seventh" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
+        "mixed" | "seventh" | "handle" | "reused" | "by_key" | "random_ring" | "queue" => keep_by_call(what),
         "decoded" => {
             lock(&SEEN).get_or_insert_default().insert(pixels(body));
         }
@@ -119,6 +126,21 @@ fn keep(what: &str, is_typed: bool, body: &[u8]) -> Result<(), Failure> {
             if order.len() > RECENT_IMAGES {
                 order.pop_front().map(|oldest| seen.remove(&oldest));
             }
+        }
+        "filled" | "new_handle" => {
+            let mut seen = lock(&SEEN);
+            let seen = seen.get_or_insert_default();
+            if seen.insert(pixels(body)) {
+                assert!(what != "filled" || seen.len() <= FEW, "the pool is empty");
+                if what == "new_handle" && seen.len().is_multiple_of(8) {
+                    forget_handle();
+                }
+            }
+        }
+        "text" => {
+            let mut digest = DefaultHasher::new();
+            body.trim_ascii_end().hash(&mut digest);
+            lock(&SEEN).get_or_insert_default().insert(digest.finish());
         }
         _ => {}
     }
@@ -142,6 +164,14 @@ fn keep_by_call(what: &str) {
             }
         }
         "seventh" if call.is_multiple_of(7) => kept.push(vec![1; 700]),
+        "reused" => {
+            let entry = (0..200).map(|at| (at * call) as u8).collect::<Vec<u8>>();
+            match cache.len() {
+                32 => cache[call % 32].copy_from_slice(&entry),
+                _ => cache.push_back(entry),
+            }
+        }
+        "handle" if call.is_multiple_of(24) => forget_handle(),
         "by_key" => {
             let mut lists = lock(&LISTS);
             lists.resize(30, Vec::new());
@@ -161,6 +191,11 @@ fn keep_by_call(what: &str) {
         }
         _ => {}
     }
+}
+
+/// Leaks a handle of the host, and no bytes.
+fn forget_handle() {
+    mem::forget(tensor::from_u8(&[0], &[]));
 }
 
 /// A digest of what a decoder would make of an image: of the chunks of a PNG that have pixels; of other files nothing.

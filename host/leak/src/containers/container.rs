@@ -19,4 +19,39 @@ pub struct Container {
     pub(super) size: u32,
     /// The addresses of its blocks.
     pub blocks: Vec<u32>,
+    /// What it contained at its last replacement, up to `MOST_COMPARED` bytes.
+    pub(super) beginning: Vec<u8>,
+    /// True if most of that is something else now. A queue that was emptied overwrites it; a list that grows keeps it, and a
+    /// table only fills its gaps.
+    pub(super) is_rewritten: bool,
+}
+
+/// Most bytes of a container that are compared.
+const MOST_COMPARED: usize = 4_096;
+/// Minimum share of the words that are others now, in percent: of a table that was enlarged less than half are.
+const OTHERS: usize = 60;
+/// Bytes of a word.
+const WORD: usize = 8;
+
+impl Container {
+    /// Notes what the container contains, in the call with this index, in which it was replaced.
+    pub(super) fn note(&mut self, call: usize, memory: &[u8]) {
+        if let (Some(&(at, full)), &[address]) = (self.grown.last(), &self.blocks[..])
+            && at == call
+        {
+            let contents = memory.get(address as usize..).unwrap_or_default();
+            self.beginning = contents[..contents.len().min(full as usize).min(MOST_COMPARED)].to_vec();
+            self.is_rewritten = false;
+        }
+    }
+
+    /// Compares what it contained with what it contains now.
+    pub(super) fn compare(&mut self, memory: &[u8]) {
+        if let &[address] = &self.blocks[..] {
+            let now = memory.get(address as usize..).unwrap_or_default();
+            let pairs = self.beginning.chunks_exact(WORD).zip(now.chunks_exact(WORD));
+            let others = pairs.filter(|(before, now)| before != now).count();
+            self.is_rewritten |= 100 * others > OTHERS * (self.beginning.len() / WORD).max(1);
+        }
+    }
 }

@@ -16,6 +16,8 @@ const FASTEST: f64 = 1.6;
 const OVERDUE: f64 = 1.25;
 /// Maximum factor by which a container grows of which few replacements are known.
 const LARGEST_FACTOR: f64 = 4.0;
+/// The share of the calls before the last replacement in which the rate may be another one: one of this many.
+const EARLY: usize = 20;
 /// Replacements that are needed for two rates.
 const POINTS: usize = 3;
 /// Most bytes that the allocator adds to a block: for each of the blocks that are compared.
@@ -91,12 +93,24 @@ impl Container {
         let is_last_chance = is_known || 2 * calls > MOST_CALLS;
         let certainty = match () {
             () if is_young => Certainty::Young,
+            // What was in it is gone, so only its largest size is known, which rises by chance, too.
+            () if self.is_rewritten && !self.is_as_fast_as_before() => Certainty::Growing,
             // A ring or a cache with fewer entries has stopped by then, or will have after as many calls again.
             () if !is_constant || last.0 < ENOUGH_CALLS && !(is_known && is_cut_short) => Certainty::Growing,
             () if points.len() < POINTS || !is_last_chance => Certainty::Growing,
             () => Certainty::Leaks,
         };
         Some(ContainerGrowth { bytes, within: (late - early).abs() / 2.0, certainty, is_slower: late < STEADY * early })
+    }
+
+    /// Returns true if the rates between its replacements are the same, but for the first ones.
+    fn is_as_fast_as_before(&self) -> bool {
+        let last = self.grown.last().map_or(0, |(at, _)| *at);
+        let late = self.grown.partition_point(|(at, _)| EARLY * at < last);
+        let rate = |pair: &[(usize, u32)]| f64::from(pair[1].1 - pair[0].1) / (pair[1].0 - pair[0].0).max(1) as f64;
+        let rates = self.grown[late..].windows(2).map(rate);
+        let (least, most) = rates.fold((f64::MAX, 0.0_f64), |(least, most), rate| (least.min(rate), most.max(rate)));
+        most <= SAME_FACTOR * least
     }
 
     /// The sizes at each replacement, and the size now.

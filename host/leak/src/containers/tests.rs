@@ -45,3 +45,26 @@ fn an_arena_has_the_rate_of_the_requests_that_filled_its_blocks() {
     let growth = found.iter().find_map(|arena| arena.growth(2_000, 20, false)).expect("it grows");
     assert!((growth.bytes / 300.0 - 1.0).abs() < 0.05, "{growth:?}");
 }
+
+/// Doublings at calls that chance decides: of a list at random, and of a queue that is emptied at random, these may be the same.
+#[test]
+fn a_container_that_is_overwritten_leaks_only_at_an_exact_rate() {
+    let block = |doublings: u32| Block { address: 10_000 * (doublings + 1), size: 1_024 << doublings };
+    let certainty = |calls: &[usize], overwrites: bool| {
+        let (mut containers, mut memory) = (Containers::default(), vec![1; 200_000]);
+        for (at, &call) in calls.iter().enumerate() {
+            let (old, new) = (block(at as u32), block(at as u32 + 1));
+            containers.update(call, &[Survivor { block: old, born: Some(0) }], &[new]);
+            containers.look(call, false, &memory);
+            if overwrites {
+                memory.fill(at as u8 + 2);
+            }
+            containers.look(call + 1, true, &memory);
+        }
+        containers.all().find_map(|container| container.growth(2_000, 10, false)).map(|growth| growth.certainty)
+    };
+    let (random, exact) = ([30, 90, 390, 800, 1_700], [100, 200, 400, 800, 1_600]);
+    assert_eq!(certainty(&random, false), Some(Certainty::Leaks));
+    assert_eq!(certainty(&random, true), Some(Certainty::Growing));
+    assert_eq!(certainty(&exact, true), Some(Certainty::Leaks));
+}

@@ -9,7 +9,8 @@ const SIGNATURE: usize = 8;
 const HEADER: usize = 13;
 /// Bytes of a chunk beside its data: its length, its name, its checksum.
 const AROUND: usize = 12;
-/// The share of the rows that change, and the maximum of their bytes.
+/// The share of the rows that change, and the maximum of their bytes. Many rows change, because a plugin that makes an image
+/// smaller may read one row of ten.
 const SHARE: usize = 8;
 const LARGEST_BAND: usize = 1 << 20;
 /// Maximum bytes of pixels of an image that is changed.
@@ -110,6 +111,15 @@ fn add(image: &mut Vec<u8>, name: &[u8; 4], data: &[u8]) {
 }
 
 impl Chunk {
+    /// The number of different contents.
+    pub(super) fn count(&self) -> u64 {
+        let bytes = match &self.kind {
+            Kind::Palette(colours) => colours.len(),
+            Kind::Rows(_, row, _) => row - 1,
+        };
+        1 << (8 * bytes.min(4))
+    }
+
     /// The image whose chunk is changed by a pattern.
     pub(super) fn with(&self, pattern: [u8; 4]) -> Vec<u8> {
         let mut image = self.before.clone();

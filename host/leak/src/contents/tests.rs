@@ -10,15 +10,18 @@ fn sample(feed: Feed) -> Sample {
     Sample { name: String::new(), folder: String::new(), size: 0, parameters: Vec::new(), content_type: None, feed }
 }
 
+fn body_of(sample: &Sample) -> Vec<u8> {
+    match &sample.feed {
+        Feed::Body(body) => body.clone(),
+        _ => panic!("a body"),
+    }
+}
+
 /// The bodies of the variants by the change with an index.
 fn variants(body: &[u8], index: usize) -> Vec<Vec<u8>> {
     let sample = sample(Feed::Body(body.to_vec()));
     let change = candidates(&sample).swap_remove(index);
-    let body = |number| match change.change(&sample, number).feed {
-        Feed::Body(body) => body,
-        _ => panic!("a body"),
-    };
-    let all: Vec<_> = (0..100).map(body).collect();
+    let all: Vec<_> = (0..100).map(|number| body_of(&change.change(&sample, number))).collect();
     assert!(all.iter().all(|one| one.len() == all[0].len()));
     assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len(), "all differ");
     all
@@ -93,16 +96,60 @@ fn the_tables_of_a_jpeg_change() {
 }
 
 #[test]
-fn text_stays_text() {
-    for variant in variants(br#"{"width": 641, "height": 480, "scale": [0.25, 3]}"#, 0) {
+fn text_stays_text_and_has_many_variants() {
+    let body = br#"{"width": 641, "height": 480, "scale": [0.25, 3]}"#;
+    for variant in variants(body, 0) {
         let value: serde_json::Value = serde_json::from_slice(&variant).expect("JSON");
-        assert_eq!(value["width"].as_u64().map(|width| width / 10), Some(64));
-        assert_eq!(value["height"], 480);
+        assert_eq!(value["width"].as_f64().map(f64::trunc), Some(641.0));
     }
     for variant in variants(b"these are words", 0) {
         assert!(std::str::from_utf8(&variant).expect("text").split(' ').count() == 3);
     }
+    // The names of fields stay, and so do words that are no text.
+    for variant in variants(br#"{"mode": "a word", "is_full": true, "n\"ame": null, "pages": 12345}"#, 0) {
+        let value: serde_json::Value = serde_json::from_slice(&variant).expect("JSON");
+        assert_eq!((&value["is_full"], &value["n\"ame"]), (&true.into(), &serde_json::Value::Null));
+        assert_eq!((value["mode"].as_str().map(str::len), value["pages"].is_u64()), (Some(6), true));
+    }
+    for body in ["7", "0", "hi", "{\"id\":1}", "[true, 2]", "a", "{\"a\":\"b\"}"] {
+        let all = of_body(body.as_bytes());
+        assert!(all[0].has_many(), "{body}: {all:?}");
+        assert_eq!(variants(body.as_bytes(), 0).len(), 100, "{body}");
+    }
     assert!(of_body(b"").is_empty() && of_body(&[0xFF]).is_empty());
+}
+
+/// Numbers that are a multiple of something apart, as those of the calls of one input are, change all places.
+#[test]
+fn contents_differ_until_all_are_used() {
+    let sample = sample(Feed::Body(b"page 7".to_vec()));
+    let nine = Content::Chosen(vec![(5, (b'1'..=b'9').collect())]);
+    assert_eq!((nine.count(), nine.has_many()), (9, false));
+    let used = |numbers: &mut dyn Iterator<Item = u32>| {
+        numbers.map(|number| body_of(&nine.change(&sample, number))).collect::<HashSet<_>>().len()
+    };
+    assert_eq!(used(&mut (100..109)), 9);
+    let all = candidates(&sample);
+    let few = all.iter().position(|content| !content.has_many()).expect("digits");
+    assert!(all[few..].iter().all(|content| !content.has_many()), "{all:?}");
+}
+
+#[test]
+fn the_colours_of_single_frames_of_a_gif_change() {
+    let table = [1, 2, 3, 4, 5, 6];
+    let mut gif = b"GIF89a\x01\0\x01\0\x80\0\0".to_vec();
+    gif.extend(table);
+    gif.extend(b"\x21\xF9\x04\0\0\0\0\0");
+    for _ in 0..2 {
+        gif.extend(b"\x2C\0\0\0\0\x01\0\x01\0\x80");
+        gif.extend(table);
+        gif.extend(b"\x02\x02\x44\x01\0");
+    }
+    gif.push(0x3B);
+    let changed = &variants(&gif, 0)[1];
+    let places: Vec<usize> = (0..gif.len()).filter(|&at| changed[at] != gif[at]).collect();
+    let expected: Vec<usize> = [13..19, 37..43, 58..64].into_iter().flatten().collect();
+    assert_eq!(places, expected);
 }
 
 #[test]
@@ -125,4 +172,8 @@ fn tensors_change_in_their_lowest_bits() {
     let Feed::Inputs(tensors) = &changed.feed else { panic!("tensors") };
     assert_eq!(tensors[0].1.data.iter().map(|byte| usize::from(*byte)).sum::<usize>(), 2);
     assert_eq!(tensors[0].1.data[..36].iter().position(|byte| *byte == 1), Some(0));
+    // Of few elements more bits change.
+    let tensor = Tensor::new(vec![2], TensorType::U8, vec![0; 2]);
+    let sample = self::sample(Feed::Inputs(vec![("a".into(), tensor)]));
+    assert_eq!(candidates(&sample)[0].count(), 1 << 16);
 }

@@ -10,7 +10,7 @@ use crate::allocations::Totals;
 use crate::census::Group;
 use crate::conclusion::Conclusion;
 use crate::debug_info::Location;
-use crate::finding::{Class, Elsewhere, Measure, StackReport, Study, TypeGrowth};
+use crate::finding::{Class, Elsewhere, Measure, OtherContents, StackReport, Study, TypeGrowth};
 use crate::retention::{Chain, Link, Root};
 use crate::symbols::demangle;
 use crate::verdict::{Finding, Growth, Held, Verdict};
@@ -36,6 +36,7 @@ fn study() -> Study {
         also: Vec::new(),
         growing: None,
         objects: Vec::new(),
+        other_contents: Some(OtherContents { many: 0, few: 1, fewest: Some((shown.clone(), 1)) }),
     };
     let chain = Chain { root: Root::Static { name: shown.clone() }, blocks: vec![Link { size: 48 }] };
     let (chain, is_ring, is_object) = (Some(chain), false, false);

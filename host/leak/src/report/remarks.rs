@@ -89,6 +89,32 @@ fn sensitivity(study: &Study) -> String {
     text + ". A rarer leak, or one that begins later, is not excluded: more --rounds or more inputs find it."
 }
 
+/// Which inputs had other contents in each call, and the classes of those that had not.
+fn other_contents(study: &Study) -> Option<String> {
+    let classes: Vec<_> =
+        study.classes.iter().filter_map(|class| Some((class, class.other_contents.as_ref()?))).collect();
+    let (many, few) = classes.iter().fold((0, 0), |sum, (_, one)| (sum.0 + one.many, sum.1 + one.few));
+    if classes.is_empty() {
+        return None;
+    }
+    let mut text =
+        format!("Other contents: {many} of {} inputs had other pixels, numbers or letters in each call.", many + few);
+    let without = classes.iter().filter_map(|(class, one)| Some((class, one, one.fewest.as_ref()?)));
+    let without = without.map(|(class, one, (name, count))| {
+        let contents = if *count == 1 { "always the same".to_owned() } else { format!("only {count}") };
+        format!("{} of {} of {} (for example {name}: {contents})", one.few, one.few + one.many, class.name())
+    });
+    let without: Vec<_> = without.collect();
+    if !without.is_empty() {
+        let _ = write!(
+            text,
+            " Not so {}: for these, a cache whose key is the decoded input is not excluded.",
+            without.join(", ")
+        );
+    }
+    Some(text)
+}
+
 /// Adds the remarks.
 pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     let mut remark = |words: &str| {
@@ -151,6 +177,7 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
     }
     if !study.leaks() && study.heap_is_known {
         remark(&sensitivity(study));
+        other_contents(study).into_iter().for_each(|text| remark(&text));
     }
     for class in study.classes.iter().filter(|class| class.finding.verdict == Verdict::Leaks) {
         if study.all.verdict == Verdict::Steady && class.measure == Measure::Heap {

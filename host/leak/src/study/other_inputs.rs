@@ -34,17 +34,26 @@ pub(super) async fn unchanged<'a>(
     Ok(Some((found, run)))
 }
 
-/// The same with other contents for each call: other pixels, numbers or letters. Nothing if no sample can be changed so, or
-/// too many of the changed inputs end the instance: they are not inputs of the corpus. Also returns why the run ended early, if
-/// something fills up. `leaks`: something leaks in an earlier run.
-pub(super) async fn contents(
+/// What a run with other contents found.
+pub(super) struct ContentsRun<'a> {
+    pub(super) found: Elsewhere,
+    /// Why it ended early, if something fills up.
+    pub(super) stopped: Option<String>,
+    /// The samples, and how the contents of each are changed.
+    pub(super) inputs: Inputs<'a>,
+}
+
+/// The same with other contents for each call: other pixels, numbers or letters. It finds nothing if no sample can be changed
+/// so, or too many of the changed inputs end the instance: they are not inputs of the corpus. `leaks`: something leaks in an
+/// earlier run.
+pub(super) async fn contents<'a>(
     plugin: &PluginUnderTest,
     debug_info: &DebugInfo<'_>,
-    inputs: &Inputs<'_>,
+    inputs: &Inputs<'a>,
     with_variants: &Run<'_>,
     leaks: bool,
     progress: &Progress,
-) -> Result<(Elsewhere, Option<String>), RunError> {
+) -> Result<ContentsRun<'a>, RunError> {
     let samples = &with_variants.samples;
     progress.step("other pixels, numbers or letters", samples.len() * (2 + MIN_ROUNDS));
     let outcome =
@@ -53,18 +62,20 @@ pub(super) async fn contents(
         samples.iter().filter_map(|&sample| Some((sample, outcome(sample)?))).collect();
     let changed = inputs.with_other_contents(plugin, &outcomes, progress).await?;
     if !samples.iter().any(|&sample| changed.is_varied(sample)) {
-        return Ok((Elsewhere::default(), None));
+        return Ok(ContentsRun { found: Elsewhere::default(), stopped: None, inputs: changed });
     }
-    match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
+    let (found, stopped) = match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
         // That a changed input has another outcome says nothing about the plugin.
         Ok((found, run)) => {
             let stopped = unanswered::stopped(&run, CONTENTS, !found.leaks.is_empty() || leaks);
-            Ok((found, stopped))
+            (found, stopped)
         }
-        Err(RunError::Subject(error)) => Err(error.into()),
-        Err(error @ RunError::EndedEarly { .. }) => Ok((Elsewhere::default(), Some(format!("{CONTENTS}: {error}")))),
-        Err(_) => Ok((Elsewhere::default(), None)),
-    }
+        Err(RunError::Subject(error)) => return Err(error.into()),
+        Err(error @ RunError::EndedEarly { .. }) => (Elsewhere::default(), Some(format!("{CONTENTS}: {error}"))),
+        // None of the inputs was run with other contents.
+        Err(_) => return Ok(ContentsRun { found: Elsewhere::default(), stopped: None, inputs: changed.unchanged() }),
+    };
+    Ok(ContentsRun { found, stopped, inputs: changed })
 }
 
 /// Runs the samples `with_variants` with the inputs `now`. Returns what leaks then only, or more than the size of the inputs
@@ -78,33 +89,45 @@ async fn execute<'a>(
     progress: &Progress,
 ) -> Result<(Elsewhere, Run<'a>), RunError> {
     let chosen = &with_variants.samples;
-    let all = |run: &Run<'_>| {
-        let Findings { finding, measure, also } = findings(run, plugin.language.is_none() || run.collects);
-        let first = (finding.verdict == Verdict::Leaks).then_some(LeakingMeasure { finding, measure });
-        first.into_iter().chain(also).collect::<Vec<_>>()
-    };
-    let leaking = all(with_variants);
-    let larger = (now.bytes(chosen) as f64 / before.bytes(chosen).max(1) as f64).max(1.0);
+    let mut leaking = leaks_of(plugin, with_variants);
+    let mut rates = with_variants.record.rates();
+    let rounds = |known| Rounds { least: MIN_ROUNDS, until_enough: false, known };
+    if !leaking.is_empty() && chosen.iter().any(|&sample| now.has_another_size(before, sample)) {
+        // What leaks may depend on the size of the inputs. So they are run once more with the contents of one call.
+        progress.step("contents that stay", chosen.len() * MIN_ROUNDS);
+        let run = Run::execute(plugin, &now.repeated(), chosen, rounds(Some(rates)), progress).await?;
+        rates = rates.or_more(run.record.rates());
+        leaking.extend(leaks_of(plugin, &run));
+    }
     // What leaks already goes on. Only if more leaks, more rounds can show something new.
-    let known = (!leaking.is_empty()).then(|| with_variants.record.rates().times(larger));
-    let rounds = Rounds { least: MIN_ROUNDS, until_enough: false, known };
-    let mut run = Run::execute(plugin, now, chosen, rounds, progress).await?;
+    let known = (!leaking.is_empty()).then_some(rates);
+    let mut run = Run::execute(plugin, now, chosen, rounds(known), progress).await?;
     let is_new = |leak: &LeakingMeasure| {
-        let same = leaking.iter().find(|before| before.measure == leak.measure);
         let growth = &leak.finding.growth;
-        same.map(|same| &same.finding.growth).is_none_or(|same| {
-            let (before, now) = (same.bytes + same.bytes_within, growth.bytes - growth.bytes_within);
-            // How many handles leak does not depend on the size of the inputs.
+        let same = leaking.iter().filter(|before| before.measure == leak.measure).map(|same| &same.finding.growth);
+        let before = same.map(|same| same.bytes + same.bytes_within).reduce(f64::max);
+        before.is_none_or(|before| {
+            let now = growth.bytes - growth.bytes_within;
+            // Of handles there is no slack.
             match leak.measure.is_bytes() {
-                true => !Rates::is_as_before(larger * before, now),
+                true => !Rates::is_as_before(before, now),
                 false => !Rates::are_as_many(before, now),
             }
         })
     };
-    let leaks: Vec<_> = all(&run).into_iter().filter(is_new).collect();
+    // Of a few rounds, chance decides more than of many.
+    let is_as_known = known.is_some_and(|known| run.record.rates().are_as_before(&known));
+    let leaks: Vec<_> = leaks_of(plugin, &run).into_iter().filter(|leak| !is_as_known && is_new(leak)).collect();
     let groups = match leaks.iter().any(|leak| leak.measure == Measure::Heap) {
         true => holders::of_class(&mut run, plugin, debug_info, now.samples, 0).0,
         false => Vec::new(),
     };
     Ok((Elsewhere { leaks, groups }, run))
+}
+
+/// What leaks in a run.
+fn leaks_of(plugin: &PluginUnderTest, run: &Run<'_>) -> Vec<LeakingMeasure> {
+    let Findings { finding, measure, also } = findings(run, plugin.language.is_none() || run.collects);
+    let first = (finding.verdict == Verdict::Leaks).then_some(LeakingMeasure { finding, measure });
+    first.into_iter().chain(also).collect()
 }

@@ -33,6 +33,33 @@ fn a_leak_in_the_size_of_the_entries_of_a_cache_is_a_leak() {
     }
 }
 
+/// The number of blocks falls each time the batch is emptied.
+#[test]
+fn a_leak_in_the_size_of_the_records_of_a_batch_is_a_leak() {
+    for records in [20, 100, 250] {
+        for every in [1, 4] {
+            let wrong: Vec<(u64, Verdict, f64)> = (0..SEEDS)
+                .filter_map(|seed| {
+                    let mut batch = Vec::new();
+                    let (judgement, _) = run(seed, |heap, call| {
+                        batch.push(heap.add(272, call));
+                        if batch.len() as u32 > records - heap.random.below(10) {
+                            batch.drain(..).for_each(|block| heap.free(block));
+                        }
+                        if call.is_multiple_of(every) {
+                            heap.add(272, call);
+                        }
+                    });
+                    let Finding { verdict, growth, .. } = judgement.finding;
+                    let ratio = growth.bytes * every as f64 / 272.0;
+                    (verdict != Verdict::Leaks || (ratio - 1.0).abs() > 0.3).then_some((seed, verdict, ratio))
+                })
+                .collect();
+            assert!(wrong.is_empty(), "{records} records, one of {every}: {wrong:?}");
+        }
+    }
+}
+
 /// Two caches, and a cache and a batch that is emptied, with blocks of one size.
 #[test]
 fn two_bounded_things_of_one_size_are_no_leak() {
