@@ -81,7 +81,7 @@ const SCORE: f32 = 1234.0;
 const NAN: f32 = f32::NAN;
 const INFINITY: f32 = f32::INFINITY;
 
-const MODELS: [Model; 10] = [
+const MODELS: [Model; 11] = [
     Model {
         config: "layout = \"decoded\", background_class = -1",
         outputs: &[("scores", &[1, 1, 1], &[SCORE]), ("boxes", &[1, 1, 4], &[0.1, 0.1, 0.5, 0.5])],

@@ -117,6 +117,8 @@ def structures():
         return data[0], data[1][:index] + bytes([change(data[1][index])]) + data[1][index + 1 :]
 
     yield "alpha", joined(head, alpha, lossy)
+    for bits in (0x10, 0x20, 0x40, 0x80):
+        yield f"alpha-with-bits-{bits:02x}", joined(head, with_first(alpha, 0, lambda byte, bits=bits: byte | bits), lossy)
     yield "two-alphas", joined(head, alpha, alpha, lossy)
     yield "two-alphas-without-the-flag", joined(extended(0), alpha, alpha, lossy)
     yield "alpha-after-the-image", joined(head, lossy, alpha)

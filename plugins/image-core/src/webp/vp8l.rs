@@ -70,7 +70,7 @@ pub(super) fn check_alpha(data: &[u8], size: (u32, u32), memory: &mut Memory) ->
     let (head, data) = data.split_first().ok_or_else(truncated)?;
     let (width, height) = (size.0 as usize, size.1 as usize);
     // Compression, filter, preprocessing and reserved bits, beginning with the lowest two.
-    match (head & 3, head >> 4 & 3) {
+    match (head & 3, head >> 4) {
         (0, 0 | 1) if data.len() < width * height => Err(truncated()),
         (0, 0 | 1) => Ok(()),
         (1, 0 | 1) => read(data, width, height, memory).map(drop),

@@ -117,17 +117,21 @@ fn data_that_end_early_and_codes_that_are_not_complete_are_refused() {
 }
 
 #[test]
-fn alpha_that_ends_early_is_refused() {
+fn alpha_that_ends_early_or_has_an_unknown_head_is_refused() {
     let mut image = Writer::image(4, 2);
     image.put(0, 3).code(&[10, 200]).code(&[0]).code(&[0]).code(&[255]).code(&[0]).put(0b1001_0110, 8);
     // The head of a lossless image has five bytes, that of alpha one.
-    image.bytes[4] = 1;
-    let check = |size| {
+    let mut check = |head, size| {
         let limits = Limits { max_pixels: 1 << 20, max_bytes: 1 << 20 };
+        image.bytes[4] = head;
         check_alpha(&image.bytes[4..], size, &mut Memory::new(limits, 1 << 20))
     };
-    assert_eq!(check((4, 2)), Ok(()));
-    assert!(matches!(check((4, 200)), Err(Rejected::Broken(_))));
+    assert_eq!(check(1, (4, 2)), Ok(()));
+    assert_eq!(check(0b01_1101, (4, 2)), Ok(()), "a filter, and levels that were reduced");
+    for wrong in [0b10_0001, 2, 3, 0b0100_0001, 0b1100_0001] {
+        assert!(matches!(check(wrong, (4, 2)), Err(Rejected::Broken(_))), "{wrong:08b}");
+    }
+    assert!(matches!(check(1, (4, 200)), Err(Rejected::Broken(_))));
 }
 
 #[test]
