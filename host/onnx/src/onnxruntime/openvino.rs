@@ -62,7 +62,17 @@ pub enum OpenVinoDifference {
 impl OpenVinoDifference {
     /// True if usual numbers are computed wrongly, so that the model is refused.
     pub fn is_refused(self) -> bool {
-        matches!(self, Self::Saturates | Self::LosesLimits | Self::Overflows | Self::EndsProcess | Self::TakesChannels)
+        matches!(
+            self,
+            Self::Saturates
+                | Self::LosesLimits
+                | Self::Overflows
+                | Self::EndsProcess
+                | Self::ReturnsOther
+                | Self::IgnoresLayout
+                | Self::IgnoresBlocks
+                | Self::TakesChannels
+        )
     }
 
     /// The difference, in words.
@@ -74,6 +84,9 @@ impl OpenVinoDifference {
             }
             Self::Overflows => "gives infinity for numbers above 88",
             Self::EndsProcess => "ends the process when it divides by a root mean square of less than 16 elements",
+            Self::ReturnsOther => "returns memory that nothing wrote if there is one value only",
+            Self::IgnoresLayout => "ignores `layout = 1`",
+            Self::IgnoresBlocks => "does not compute scales of blocks (`block_size`)",
             Self::TakesChannels => {
                 "takes a slope of one dimension for that of the channels; ONNX for that of the last dimension"
             }
@@ -185,7 +198,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         "Resize" | "Upsample" => {
             let aligns = node.text_or("coordinate_transformation_mode", "half_pixel") == "align_corners";
             let is_nearest = node.text_or("mode", "nearest") == "nearest";
-            return (is_nearest && (aligns || rank > Some(4))).then_some(D::TakesNeighbours);
+            let keeps_ratio = node.text_or("keep_aspect_ratio_policy", "stretch") != "stretch";
+            return (is_nearest && (aligns || rank > Some(4)) || keeps_ratio).then_some(D::TakesNeighbours);
         }
         "Softmax" | "LogSoftmax" | "Hardmax" if opset < ONE_AXIS => {
             let axis = node.int_or("axis", 1);
