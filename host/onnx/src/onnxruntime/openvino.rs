@@ -25,7 +25,7 @@ pub enum OpenVinoDifference {
     Overflows,
     /// A root mean square over less than 16 elements ends the process.
     EndsProcess,
-    /// `Max` or `Min` of one value returns memory that nothing wrote.
+    /// `Max`, `Min` or `Sum` of one value, and `Tile` by computed numbers, return memory that nothing wrote.
     ReturnsOther,
     /// A recurrent layer takes its rows for steps.
     IgnoresLayout,
@@ -84,7 +84,7 @@ impl OpenVinoDifference {
             }
             Self::Overflows => "gives infinity for numbers above 88",
             Self::EndsProcess => "ends the process when it divides by a root mean square of less than 16 elements",
-            Self::ReturnsOther => "returns memory that nothing wrote if there is one value only",
+            Self::ReturnsOther => "returns memory that nothing wrote",
             Self::IgnoresLayout => "ignores `layout = 1`",
             Self::IgnoresBlocks => "does not compute scales of blocks (`block_size`)",
             Self::TakesChannels => {
@@ -214,7 +214,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         }
         "NonMaxSuppression" => return Some(D::LeavesOut),
         "LpNormalization" => return Some(D::DividesByZero),
-        "Max" | "Min" if node.input.len() == 1 => return Some(D::ReturnsOther),
+        "Max" | "Min" | "Sum" | "Mean" if node.input.len() == 1 => return Some(D::ReturnsOther),
+        "Tile" => return (!info(1).is_some_and(|repeats| repeats.is_constant)).then_some(D::ReturnsOther),
         "GRU" | "LSTM" | "RNN" if node.int_or("layout", 0) != 0 => return Some(D::IgnoresLayout),
         "AveragePool" | "MaxPool" | "LpPool" if node.int_or("ceil_mode", 0) != 0 => return Some(D::TakesOtherSizes),
         "ReduceLogSumExp" => return Some(D::Overflows),
