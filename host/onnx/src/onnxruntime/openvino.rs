@@ -14,7 +14,7 @@ const ONE_AXIS: i64 = 13;
 /// The least number of elements whose root mean square OpenVINO computes on a processor with AVX-512.
 const SHORTEST_MEAN: i64 = 16;
 
-/// A kind of difference. Those up to `TakesChannels` compute usual numbers wrongly.
+/// A kind of difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OpenVinoDifference {
     /// Results of 8 bits saturate instead of wrapping, and quotients are rounded instead of cut.
@@ -25,7 +25,7 @@ pub enum OpenVinoDifference {
     Overflows,
     /// A root mean square over less than 16 elements ends the process.
     EndsProcess,
-    /// `Max` or `Min` of one value returns memory that nothing wrote.
+    /// `Max`, `Min` or `Sum` of one value, and `Tile` by computed numbers, return memory that nothing wrote.
     ReturnsOther,
     /// A recurrent layer takes its rows for steps.
     IgnoresLayout,
@@ -62,7 +62,17 @@ pub enum OpenVinoDifference {
 impl OpenVinoDifference {
     /// True if usual numbers are computed wrongly, so that the model is refused.
     pub fn is_refused(self) -> bool {
-        self <= Self::TakesChannels
+        matches!(
+            self,
+            Self::Saturates
+                | Self::LosesLimits
+                | Self::Overflows
+                | Self::EndsProcess
+                | Self::ReturnsOther
+                | Self::IgnoresLayout
+                | Self::IgnoresBlocks
+                | Self::TakesChannels
+        )
     }
 
     /// The difference, in words.
@@ -74,9 +84,9 @@ impl OpenVinoDifference {
             }
             Self::Overflows => "gives infinity for numbers above 88",
             Self::EndsProcess => "ends the process when it divides by a root mean square of less than 16 elements",
-            Self::ReturnsOther => "returns memory that nothing wrote if there is one value",
-            Self::IgnoresLayout => "takes rows for steps (`layout = 1`)",
-            Self::IgnoresBlocks => "takes the scales of blocks for others",
+            Self::ReturnsOther => "returns memory that nothing wrote",
+            Self::IgnoresLayout => "ignores `layout = 1`",
+            Self::IgnoresBlocks => "does not compute scales of blocks (`block_size`)",
             Self::TakesChannels => {
                 "takes a slope of one dimension for that of the channels; ONNX for that of the last dimension"
             }
@@ -188,7 +198,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         "Resize" | "Upsample" => {
             let aligns = node.text_or("coordinate_transformation_mode", "half_pixel") == "align_corners";
             let is_nearest = node.text_or("mode", "nearest") == "nearest";
-            return (is_nearest && (aligns || rank > Some(4))).then_some(D::TakesNeighbours);
+            let keeps_ratio = node.text_or("keep_aspect_ratio_policy", "stretch") != "stretch";
+            return (is_nearest && (aligns || rank > Some(4)) || keeps_ratio).then_some(D::TakesNeighbours);
         }
         "Softmax" | "LogSoftmax" | "Hardmax" if opset < ONE_AXIS => {
             let axis = node.int_or("axis", 1);
@@ -203,7 +214,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         }
         "NonMaxSuppression" => return Some(D::LeavesOut),
         "LpNormalization" => return Some(D::DividesByZero),
-        "Max" | "Min" if node.input.len() == 1 => return Some(D::ReturnsOther),
+        "Max" | "Min" | "Sum" | "Mean" if node.input.len() == 1 => return Some(D::ReturnsOther),
+        "Tile" => return (!info(1).is_some_and(|repeats| repeats.is_constant)).then_some(D::ReturnsOther),
         "GRU" | "LSTM" | "RNN" if node.int_or("layout", 0) != 0 => return Some(D::IgnoresLayout),
         "AveragePool" | "MaxPool" | "LpPool" if node.int_or("ceil_mode", 0) != 0 => return Some(D::TakesOtherSizes),
         "ReduceLogSumExp" => return Some(D::Overflows),
