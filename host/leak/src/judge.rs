@@ -107,8 +107,11 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         leaking.addresses.extend(&container.blocks);
     }
     if leaking.sizes.is_empty() && !leaking.addresses.is_empty() {
-        // What may leak by itself is in the container that does.
-        leaking.sizes.extend(open);
+        // What may leak by itself is in the container that does, unless it is a container, too.
+        let containers: HashSet<u32> = grown.all().flat_map(|container| container.blocks.iter().copied()).collect();
+        let enlarged =
+            |size: u32| survivors.iter().any(|one| one.block.size == size && containers.contains(&one.block.address));
+        leaking.sizes.extend(open.into_iter().filter(|size| !enlarged(*size)));
     }
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {
