@@ -95,7 +95,7 @@ pub(super) struct Findings {
 /// a handle. The finding of the heap if nothing leaks. `is_judged`: garbage was collected.
 pub(super) fn findings(run: &Run<'_>, is_judged: bool) -> Findings {
     let heap = run.judge().finding;
-    let [host, resources, beside_heap, objects] = run.others();
+    let [host, resources, beside_heap, objects] = run.others(heap.verdict);
     let measured = [
         (heap.clone(), Measure::Heap),
         (host, Measure::Tensors),

@@ -21,9 +21,10 @@ const BUFFERS_BASE: u32 = 38 << 20;
 const BETWEEN_BASES: u32 = 60;
 /// The first threshold for buffers: the base times `lowFrequencyHeapGrowth` (1.5).
 const BUFFERS_THRESHOLD: u32 = BUFFERS_BASE / 2 * 3;
-/// Where other fields of a zone are, in bytes before its threshold for buffers: the bytes of its objects, and the threshold
-/// for them.
+/// Where other fields of a zone are, in bytes before its threshold for buffers: the bytes of its objects, those of its buffers,
+/// and the threshold for objects.
 const OBJECTS: u32 = 40;
+const BUFFERS: u32 = 12;
 const OBJECTS_THRESHOLD: u32 = 24;
 /// Where fields are that no zone without a collection at work has set: the sizes from which slices of a collection run.
 const NO_SLICE: u32 = u32::MAX;
@@ -100,8 +101,18 @@ impl Engine {
 
     /// Bytes of the objects of all zones, in whole arenas.
     pub(crate) fn object_bytes(&self, memory: &[u8]) -> u64 {
-        let bytes = |zone: &Zone| word(memory, zone.address - OBJECTS).map_or(0, u64::from);
-        self.zones.iter().map(bytes).sum()
+        self.sum(OBJECTS, memory)
+    }
+
+    /// Bytes of the buffers of all zones. The elements of arrays and the tables of a `Map` or a `Set` are in chunks of the engine,
+    /// so this account is the only trace of them; other buffers are blocks of the allocator, too.
+    pub(crate) fn buffer_bytes(&self, memory: &[u8]) -> u64 {
+        self.sum(BUFFERS, memory)
+    }
+
+    /// The sum of a field of all zones.
+    fn sum(&self, field: u32, memory: &[u8]) -> u64 {
+        self.zones.iter().map(|zone| word(memory, zone.address - field).map_or(0, u64::from)).sum()
     }
 }
 
@@ -149,6 +160,7 @@ mod tests {
             (960, 12 * ARENA),
             (976, OBJECTS_BASE + 5),
             (984, NO_SLICE),
+            (988, 777),
             (1_000, BUFFERS_THRESHOLD),
             (1_008, NO_SLICE),
             // Numbers that only look like a zone.
@@ -165,6 +177,7 @@ mod tests {
         let mut memory = memory();
         let mut engine = Engine::find(&memory).expect("found");
         assert_eq!((engine.zones.len(), engine.object_bytes(&memory)), (1, 12 * 4_096));
+        assert_eq!(engine.buffer_bytes(&memory), 777);
         engine.ask(&mut memory);
         assert_eq!([word(&memory, 1_000), word(&memory, 976)], [Some(0); 2]);
         assert!(!engine.has_collected(&mut memory), "nothing was collected");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use super::containers::{self, Certainty, Containers};
+use super::containers::{self, Certainty, Container, ContainerGrowth, Containers};
 use super::heap::Block;
 use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
@@ -107,8 +107,11 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         leaking.addresses.extend(&container.blocks);
     }
     if leaking.sizes.is_empty() && !leaking.addresses.is_empty() {
-        // What may leak by itself is in the container that does.
-        leaking.sizes.extend(open);
+        // What may leak by itself is in the container that does, unless it is a container, too.
+        let containers: HashSet<u32> = grown.all().flat_map(|container| container.blocks.iter().copied()).collect();
+        let enlarged =
+            |size: u32| survivors.iter().any(|one| one.block.size == size && containers.contains(&one.block.address));
+        leaking.sizes.extend(open.into_iter().filter(|size| !enlarged(*size)));
     }
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {
@@ -180,6 +183,38 @@ pub fn held(held: &[Held], requests: usize) -> Finding {
     let bytes: Vec<u64> = held.iter().map(|held| held.bytes).collect();
     let growth = verdict::late_growth(held, requests);
     Finding { growth, held: held.to_vec(), ..series(&bytes, requests) }
+}
+
+/// The findings for what is not on the heap: bytes of tensors, the number of resources, memory beside the heap, and bytes of the
+/// objects of the language. `heap` is the verdict for the heap.
+pub fn others(record: &Record, heap: Verdict) -> [Finding; 4] {
+    let Record { requests, host, beside_heap, objects, .. } = record;
+    let resources = record.resource_counts();
+    let mut found = [host, &resources, beside_heap, objects].map(|values| series(values, *requests));
+    // What keeps buffers that are seen keeps the bytes in the account of all buffers, too.
+    if heap != Verdict::Leaks && found[3].verdict != Verdict::Leaks && !record.buffers.is_empty() {
+        let buffers = buffers(record);
+        if buffers.verdict != Verdict::Steady {
+            found[3] = buffers;
+        }
+    }
+    found
+}
+
+/// The finding for the account of all buffers: lists and tables in it are enlarged rarely, and by much.
+fn buffers(record: &Record) -> Finding {
+    let finding = series(&record.buffers, record.requests);
+    let calls = record.rounds() * record.requests;
+    let steps = Container::of_steps(&record.buffers, record.requests);
+    match steps.growth(calls, record.requests, record.is_cut_short) {
+        Some(ContainerGrowth { bytes, within, certainty: Certainty::Leaks, .. })
+            if finding.verdict != Verdict::Leaks =>
+        {
+            let growth = Growth { bytes, bytes_within: within, blocks: 0.0 };
+            Finding { verdict: Verdict::Leaks, growth, ..finding }
+        }
+        _ => finding,
+    }
 }
 
 /// The finding for a series of bytes, or of a number of things: before the first round and after each round.

@@ -89,6 +89,8 @@ pub struct Record {
     pub host: Vec<u64>,
     /// Bytes of the objects that the engine of the plugin's language holds outside of the allocator's blocks.
     pub objects: Vec<u64>,
+    /// Bytes of the buffers of these objects, of which some are on the heap.
+    pub buffers: Vec<u64>,
     /// After some rounds: the number of objects of JavaScript of each class.
     pub classes: Vec<(usize, BTreeMap<String, u64>)>,
     /// What the runtime of the plugin's language has allocated and never frees.
@@ -134,6 +136,7 @@ impl Record {
             || (grew(&self.linear) && !grew(&runtime))
             || grew(&self.host)
             || grew(&self.objects)
+            || grew(&self.buffers)
             || grew(&self.beside_heap)
             || grew(&self.resource_counts())
             || self

@@ -257,6 +257,7 @@ impl<'a> Run<'a> {
         record.beside_heap.push(watch.beside(subject.linear_bytes()));
         record.host.push(subject.host_bytes());
         record.objects.push(subject.object_bytes());
+        record.buffers.push(subject.buffer_bytes());
         record.runtime.push(watch.runtime());
         record.resources.push(subject.resources());
     }
@@ -281,7 +282,8 @@ impl<'a> Run<'a> {
         if !grows && !heap.has_growing_container {
             return true;
         }
-        let is_open = heap.is_open || self.others().iter().any(|finding| finding.verdict == Verdict::WarmingUp);
+        let others = self.others(heap.finding.verdict);
+        let is_open = heap.is_open || others.iter().any(|finding| finding.verdict == Verdict::WarmingUp);
         !is_open || 2 * self.calls.len() > MOST_CALLS
     }
 
@@ -290,11 +292,8 @@ impl<'a> Run<'a> {
         judge::heap(&self.record, &self.calls, &self.survivors, &self.containers)
     }
 
-    /// The findings for what is not on the heap: bytes of tensors, the number of resources, memory beside the heap, and bytes
-    /// of the objects of the language.
-    pub fn others(&self) -> [Finding; 4] {
-        let Record { requests, host, beside_heap, objects, .. } = &self.record;
-        let resources = self.record.resource_counts();
-        [host, &resources, beside_heap, objects].map(|values| judge::series(values, *requests))
+    /// The findings for what is not on the heap, of which there is a verdict.
+    pub fn others(&self, heap: Verdict) -> [Finding; 4] {
+        judge::others(&self.record, heap)
     }
 }

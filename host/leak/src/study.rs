@@ -67,7 +67,7 @@ impl Study {
         let rounds = Rounds { least: options.rounds, until_enough: true, known: None };
         let mut run = Run::execute(plugin, &inputs, &chosen, rounds, progress).await?;
         let heap = run.judge();
-        let [host, resources, beside_heap, objects] = run.others();
+        let [host, resources, beside_heap, objects] = run.others(heap.finding.verdict);
         let is_collected = run.subject.engine.is_some() && run.heap.is_some() && run.collects;
         let collection = plugin.language.map(|language| CollectionReport { language, is_seen: is_collected });
         let is_uncollected = collection.as_ref().is_some_and(|collection| !collection.is_seen);

@@ -235,6 +235,11 @@ impl Subject<'_> {
         self.engine.as_ref().map_or(0, |engine| engine.object_bytes(self.memory()))
     }
 
+    /// Bytes of the buffers of these objects, of which some are blocks of the allocator.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.engine.as_ref().map_or(0, |engine| engine.buffer_bytes(self.memory()))
+    }
+
     /// Runs the collector of the guest's language, or sees whether it ran during the last call. Returns false if there is
     /// none, or none can be reached.
     ///

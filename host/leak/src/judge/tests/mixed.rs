@@ -132,3 +132,31 @@ fn a_list_for_each_key_is_a_leak() {
         assert!(missed == 0, "{keys} keys: {found:?}");
     }
 }
+
+/// Of lists and tables of numbers in JavaScript only the sum of all buffers is known.
+#[test]
+fn buffers_that_double_in_an_account_are_a_leak() {
+    let verdict = |bytes: &dyn Fn(u64) -> u64| {
+        let buffers: Vec<u64> = (0..=64).map(|round| 400_000 + bytes(round * 24)).collect();
+        let nothing = vec![0; buffers.len()];
+        let resources = vec![BTreeMap::new(); buffers.len()];
+        let [linear, host, beside_heap, objects] = [(); 4].map(|()| nothing.clone());
+        let record =
+            Record { requests: 24, buffers, linear, host, beside_heap, objects, resources, ..Record::default() };
+        let [.., objects] = others(&record, Verdict::Steady);
+        (objects.verdict, objects.growth.bytes)
+    };
+    for per_call in [24, 100, 800] {
+        let (found, bytes) = verdict(&|calls| (calls * per_call).next_power_of_two());
+        assert_eq!(found, Verdict::Leaks, "{per_call}");
+        assert!((bytes / per_call as f64 - 1.0).abs() < 0.3, "{per_call}: {bytes}");
+    }
+    assert_eq!(verdict(&|calls| calls * 50), (Verdict::Leaks, 50.0));
+    assert_eq!(verdict(&|_| 7).0, Verdict::Steady);
+    for bounded in [50_u64, 200, 600] {
+        let full = verdict(&|calls| (calls.min(bounded) * 100).next_power_of_two());
+        assert_ne!(full.0, Verdict::Leaks, "{bounded}");
+        let emptied = verdict(&|calls| calls % bounded * 100);
+        assert_ne!(emptied.0, Verdict::Leaks, "emptied after {bounded}");
+    }
+}
