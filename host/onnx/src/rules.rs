@@ -95,8 +95,8 @@ pub(crate) fn is_known(operator: &str) -> bool {
 fn rule(operator: &str) -> Option<Rule> {
     Some(match operator {
         "Acos" | "Asin" | "Atan" | "Atanh" | "Ceil" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu"
-        | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Log" | "Reciprocal" | "Round" | "Sigmoid" | "Sin"
-        | "Sinh" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "IsNaN" | "Mean" => (FLOATS, keep),
+        | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "Log" | "Reciprocal" | "Round" | "Sigmoid" | "Sin" | "Sinh"
+        | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "IsNaN" | "Mean" => (FLOATS, keep),
         "Acosh" | "Asinh" => (FLOATS, functions::area),
         "PRelu" => (FLOATS, functions::prelu),
         "Softplus" => (FLOATS, functions::softplus),
