@@ -161,7 +161,10 @@ async fn numbers_that_openvino_loses_are_refused_by_request() {
     let server = Server::start(&toml).await;
     let listed = server.get("/v1/models").await.json()["models"][0].clone();
     let notes = listed["differences"].as_array().expect("a list");
-    assert!(notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("node `node_s` (Mul)"))), "{listed}");
+    assert!(
+        notes.iter().any(|note| note.as_str().is_some_and(|note| note.contains("node `node_s` (Mul)"))),
+        "{listed}"
+    );
     let sent = |number: f32| {
         let bytes: Vec<u8> = [1.0, number, 3.0].iter().flat_map(|number: &f32| number.to_le_bytes()).collect();
         let parameters = json!({ "binary_data_size": bytes.len() });
