@@ -68,9 +68,7 @@ impl ModelLoad {
             // The channel has room, and is closed if nothing waits any more; then the model is dropped here.
             let _ = sender.send(model);
         });
-        let thread = thread.map_err(|error| {
-            FileStoreError::Load(LoadError(format!("the machine starts no thread to load the model: {error}")))
-        })?;
+        let thread = thread.map_err(FileStoreError::NoThread)?;
         match wait(&result, deadline, &name, &target) {
             Ok(model) => model,
             Err(RecvTimeoutError::Disconnected) => match thread.join() {
