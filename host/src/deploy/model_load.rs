@@ -189,5 +189,10 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
         return Ok(None);
     }
     let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
-    backend.load_reference(&source).map(Some)
+    backend.load_reference(&source).map(Some).map_err(|LoadError(error)| {
+        LoadError(format!(
+            "the outputs cannot be compared with those on the CPU: {error}. If only the CPU cannot run the model, \
+             `compare_with_cpu = false` serves it without the comparison"
+        ))
+    })
 }
