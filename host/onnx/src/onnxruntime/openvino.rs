@@ -191,6 +191,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
     let info = |index: usize| node.input(index).and_then(|name| values.get(name));
     let of = |index: usize| info(index).and_then(|info: &Info| info.ty);
     let rank = info(0).and_then(|info| info.rank);
+    // The integers of a `Constant` without a tensor are known as elements only.
+    let is_constant = |index: usize| info(index).is_some_and(|info| info.is_constant || info.constant.is_some());
     match operator {
         "Resize" | "Upsample" => {
             let aligns = node.text_or("coordinate_transformation_mode", "half_pixel") == "align_corners";
@@ -212,13 +214,11 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         "NonMaxSuppression" => return Some(D::LeavesOut),
         "LpNormalization" => return Some(D::DividesByZero),
         "Max" | "Min" | "Sum" | "Mean" if node.input.len() == 1 => return Some(D::ReturnsOther),
-        "Tile" => return (!info(1).is_some_and(|repeats| repeats.is_constant)).then_some(D::ReturnsOther),
+        "Tile" => return (!is_constant(1)).then_some(D::ReturnsOther),
         "GRU" | "LSTM" | "RNN" if node.int_or("layout", 0) != 0 => return Some(D::IgnoresLayout),
         "AveragePool" | "MaxPool" | "LpPool" if node.int_or("ceil_mode", 0) != 0 => return Some(D::TakesOtherSizes),
         "ReduceLogSumExp" => return Some(D::Overflows),
-        "Gather" | "GatherElements" | "GatherND" => {
-            return (!info(1).is_some_and(|indices| indices.is_constant)).then_some(D::GivesZeros);
-        }
+        "Gather" | "GatherElements" | "GatherND" => return (!is_constant(1)).then_some(D::GivesZeros),
         _ => {}
     }
     let ty = of(0).or_else(|| of(1))?;
