@@ -40,7 +40,8 @@ pub struct Study {
     pub rarest_leak: usize,
     /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
-    /// Why there is no answer if nothing leaks: the instance ended, or its outcomes changed from round to round.
+    /// Why there is no answer if nothing leaks: the instance ended, its outcomes changed from round to round,
+    /// or no collection was seen in a run with other inputs.
     pub unanswered: Vec<String>,
     /// What leaks if the files are given as they are, and not with other bytes in each call.
     pub unchanged: Elsewhere,
