@@ -225,6 +225,12 @@ impl Study {
         std::iter::once(("(all)", &self.all, Measure::Heap)).chain(others).collect()
     }
 
+    /// The verdict for all samples together: that of the heap, or if it is steady, of something else that is not.
+    pub fn verdict(&self) -> Verdict {
+        let mut verdicts = self.whole().into_iter().map(|(_, finding, _)| finding.verdict);
+        verdicts.find(|verdict| *verdict != Verdict::Steady).unwrap_or(Verdict::Steady)
+    }
+
     /// The call stacks with all functions that are known.
     pub fn full_stacks(&self) -> &[StackReport] {
         if self.mixed_stacks.is_empty() { &self.stacks } else { &self.mixed_stacks }
