@@ -22,8 +22,8 @@ pub(super) fn is_finite(tensor: &Tensor) -> bool {
     }
 }
 
-/// Returns false if a model with NaN or infinities in its inputs has other outputs than on the CPU: other elements are NaN or
-/// infinite. `inputs` are ones that both accept.
+/// Returns false if a model with NaN or infinities in its inputs has other outputs than on the CPU (other elements are NaN or
+/// infinite), or if its device fails. `inputs` are ones that both accept.
 pub(super) fn are_kept(model: &dyn Model, cpu: &dyn Model, inputs: &[Tensor]) -> bool {
     if !inputs.iter().any(|input| has_fractions(input.ty)) {
         return true;
@@ -39,6 +39,10 @@ pub(super) fn are_kept(model: &dyn Model, cpu: &dyn Model, inputs: &[Tensor]) ->
         let Ok(expected) = run(cpu, &inputs) else { return true };
         match run(model, &inputs) {
             Ok(found) => Comparison::new(&expected, &found).mismatch().is_none(),
+            // A device that fails is taken out of service after some failures, which callers could cause.
+            Err(RunError::Device(_) | RunError::Hung { .. } | RunError::OutOfService { .. } | RunError::Panicked) => {
+                false
+            }
             // What it refuses is not answered wrongly.
             Err(_) => true,
         }
@@ -99,7 +103,7 @@ mod tests {
             assert!(!are_kept(&loses, &relu, &input));
         }
         let panics = each(|number| if number.is_finite() { number } else { panic!("not finite") });
-        assert!(are_kept(&panics, &relu, &input), "what it refuses is not answered wrongly");
+        assert!(!are_kept(&panics, &relu, &input), "callers could make the device fail");
         static IS_ASKED: AtomicBool = AtomicBool::new(false);
         let asked = each(|number| {
             IS_ASKED.store(true, Relaxed);
