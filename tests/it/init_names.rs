@@ -99,12 +99,14 @@ fn suppressed(names: [&str; 3], shape: &[i64], count: Option<&str>) -> Onnx {
         .node("Add", &["scores of all", "none"], names[1], &[])
         .node("Add", &["classes of all", "none"], "whole", &[])
         .node("Cast", &["whole"], names[2], &[("to", 7)]);
-    for name in names {
+    for name in &names[..2] {
         model = model.open_output(name);
     }
+    let sizes: Vec<_> = shape.iter().map(|size| Some(*size)).collect();
+    model = model.int_output(names[2], &sizes);
     let Some(count) = count else { return model };
     let model = model.floats("two", &[1, 1], &[2.0]).node("Add", &["two", "none"], "number", &[]);
-    model.node("Cast", &["number"], count, &[("to", 6)]).open_output(count)
+    model.node("Cast", &["number"], count, &[("to", 6)]).typed_output(count, &[Some(1), Some(1)], DataType::INT32)
 }
 
 #[test]

@@ -46,6 +46,14 @@ fn files_are_run_as_they_are_too() {
     // Two or three whole images and those that are cut, of 24 files.
     let bytes = report["leaks"][0]["per_request"].as_f64().expect("a number");
     assert!((4_000.0 * 3.0 / 24.0..=4_100.0 * 6.0 / 24.0).contains(&bytes), "{bytes}");
+    // Beside what leaks with all inputs.
+    let (code, said, report) = run(corpus.path(), &["marker", "block"], &[]);
+    assert_eq!(code, Some(1), "{said}");
+    let leaks = report["leaks"].as_array().expect("leaks");
+    assert!(leaks.iter().any(|leak| leak["place"] == "(unchanged files)"), "{said}");
+    let (_, said, report) = run(corpus.path(), &["block"], &[]);
+    let leaks = report["leaks"].as_array().expect("leaks");
+    assert!(leaks.iter().all(|leak| leak["place"] != "(unchanged files)"), "{said}");
 }
 
 /// Memory does not grow, but the plugin answers fewer and fewer requests.

@@ -14,7 +14,8 @@ pub enum Conclusion {
     Leaks,
     /// Only known leaks were found.
     KnownLeaks,
-    /// No growth is visible, but the heap cannot be read, the instance ended, or its outcomes changed.
+    /// No leak is visible, but the heap cannot be read, the instance ended, its outcomes changed, or no collection was seen in a
+    /// run with other inputs.
     Unknown,
     /// The plugin's language has a collector, and no collection was seen.
     Uncollected,

@@ -40,7 +40,8 @@ pub struct Study {
     pub rarest_leak: usize,
     /// The reason, if the run ended before its last round.
     pub stopped: Option<String>,
-    /// Why there is no answer if nothing leaks: the instance ended, or its outcomes changed from round to round.
+    /// Why there is no answer if nothing leaks: the instance ended, its outcomes changed from round to round,
+    /// or no collection was seen in a run with other inputs.
     pub unanswered: Vec<String>,
     /// What leaks if the files are given as they are, and not with other bytes in each call.
     pub unchanged: Elsewhere,
@@ -222,6 +223,12 @@ impl Study {
         ];
         let others = others.into_iter().filter(|(_, finding, _)| finding.verdict != Verdict::Steady);
         std::iter::once(("(all)", &self.all, Measure::Heap)).chain(others).collect()
+    }
+
+    /// The verdict for all samples together: that of the heap, or if it is steady, of something else that is not.
+    pub fn verdict(&self) -> Verdict {
+        let mut verdicts = self.whole().into_iter().map(|(_, finding, _)| finding.verdict);
+        verdicts.find(|verdict| *verdict != Verdict::Steady).unwrap_or(Verdict::Steady)
     }
 
     /// The call stacks with all functions that are known.

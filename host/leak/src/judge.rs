@@ -109,9 +109,9 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     if leaking.sizes.is_empty() && !leaking.addresses.is_empty() {
         // What may leak by itself is in the container that does, unless it is a container, too.
         let containers: HashSet<u32> = grown.all().flat_map(|container| container.blocks.iter().copied()).collect();
-        let enlarged =
-            |size: u32| survivors.iter().any(|one| one.block.size == size && containers.contains(&one.block.address));
-        leaking.sizes.extend(open.into_iter().filter(|size| !enlarged(*size)));
+        let enlarged = survivors.iter().filter(|one| containers.contains(&one.block.address));
+        let enlarged: HashSet<u32> = enlarged.map(|one| one.block.size).collect();
+        leaking.sizes.extend(open.into_iter().filter(|size| !enlarged.contains(size)));
     }
     let mut leaks = !leaking.sizes.is_empty() || !leaking.addresses.is_empty();
     if !leaks {

@@ -141,6 +141,7 @@ impl Study {
             };
             if let Some((found, run)) = as_they_are {
                 unanswered.extend(unanswered::reasons(&run, UNCHANGED, !found.leaks.is_empty() || leaks, samples));
+                unanswered.extend(unanswered::uncollected(plugin, &run, UNCHANGED));
                 unchanged = found;
             }
             let leaks = leaks || !unchanged.leaks.is_empty();
@@ -149,7 +150,7 @@ impl Study {
                 class.other_contents = Some(OtherContents::of(members, samples, &other.inputs));
             }
             contents = other.found;
-            unanswered.extend(other.stopped);
+            unanswered.extend(other.unanswered);
         }
         let class_of = |sample: usize| class_of_sample.get(&sample).copied().unwrap_or(0);
         let mut types = python::Types::default();

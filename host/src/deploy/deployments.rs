@@ -153,7 +153,7 @@ impl Deployments {
         // What is not needed is removed from the disk without the lock.
         self.lost_copies.keep_staged(deployer.rehearsed.take_all_staged());
         deployer.rehearsed = Rehearsed::default();
-        deployer.builder.forget_ahead();
+        deployer.builder.forget_read();
         drop(before);
         if (is_alone && deployer.finish_build()) || is_changed {
             self.freed.note();

@@ -86,7 +86,7 @@ impl FileStore {
     }
 
     /// Drops what was read before a change. Call this after the change.
-    pub(super) fn forget_ahead(&mut self) {
+    pub(super) fn forget_read(&mut self) {
         self.ahead = Arc::default();
     }
 

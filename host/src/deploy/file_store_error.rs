@@ -1,8 +1,10 @@
 //! Why a file that the configuration names cannot be used.
 
+use std::io;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use plimsoll_runtime::lack::Lack;
 use plimsoll_runtime::nn::{DeviceMemory, ExternalError, LoadError};
 
 use crate::config::{PullError, ReadError};
@@ -58,19 +60,23 @@ pub(super) enum FileStoreError {
          model"
     )]
     Hangs { model: String, target: String, reason: String },
+    /// The machine starts no thread to load the model.
+    #[error("the model cannot be loaded now, because the host lacks {lack}: {0}", lack = Lack::Threads)]
+    NoThread(io::Error),
     /// The backend does not load, or does not load the model.
     #[error(transparent)]
     Load(#[from] LoadError),
 }
 
 impl FileStoreError {
-    /// Returns true if the host had no room to read a file, a registry could not be asked, or a device does not answer. Then it may be tried again.
+    /// Returns true if the host had no room to read a file or started no thread, a registry could not be asked, or a device
+    /// does not answer. Then it may be tried again.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Registry(error) => error.is_temporary,
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
             // The device may be back later.
-            Self::Hangs { .. } => true,
+            Self::Hangs { .. } | Self::NoThread(_) => true,
             Self::UnknownModel { .. }
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }

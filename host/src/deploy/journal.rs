@@ -109,7 +109,8 @@ impl Journal {
             Ok(JournalLog { state, dropped }) => {
                 tracing::warn!(
                     "{}: the last change is not complete and is dropped ({dropped} bytes). The process or the machine stopped \
-                     while it was being written, so no reply has said that it is durable",
+                     while it was being written, so no reply has said that it is durable; if something else cut the file, \
+                     restore it from a backup",
                     path.display()
                 );
                 Ok(state)

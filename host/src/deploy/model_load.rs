@@ -68,9 +68,7 @@ impl ModelLoad {
             // The channel has room, and is closed if nothing waits any more; then the model is dropped here.
             let _ = sender.send(model);
         });
-        let thread = thread.map_err(|error| {
-            FileStoreError::Load(LoadError(format!("the machine starts no thread to load the model: {error}")))
-        })?;
+        let thread = thread.map_err(FileStoreError::NoThread)?;
         match wait(&result, deadline, &name, &target) {
             Ok(model) => model,
             Err(RecvTimeoutError::Disconnected) => match thread.join() {
@@ -191,5 +189,10 @@ fn load_on_cpu(backend: &dyn Backend, source: ModelSource) -> Result<Option<Box<
         return Ok(None);
     }
     let source = ModelSource { device: Device::Cpu, options: BTreeMap::new(), ..source };
-    backend.load_reference(&source).map(Some)
+    backend.load_reference(&source).map(Some).map_err(|LoadError(error)| {
+        LoadError(format!(
+            "the outputs cannot be compared with those on the CPU: {error}. If only the CPU cannot run the model, \
+             `compare_with_cpu = false` serves it without the comparison"
+        ))
+    })
 }

@@ -102,8 +102,8 @@ impl PipelineBuilder {
     }
 
     /// Drops what was read before a change. Call this after the change.
-    pub(super) fn forget_ahead(&mut self) {
-        self.state.files.forget_ahead();
+    pub(super) fn forget_read(&mut self) {
+        self.state.files.forget_read();
     }
 
     /// The digests of the models that need not be loaded again for a configuration if their files have not changed.

@@ -37,12 +37,13 @@ const WORD: usize = 8;
 
 impl Container {
     /// A container of which only the bytes after each round of `requests` are known, together with those of other things: each
-    /// step that is larger than the ones before is a replacement by a block of twice the size.
+    /// step that is larger than the ones before is a replacement by a block of twice the size. The first round does not count,
+    /// because what is made once is made there, and would hide all smaller steps.
     pub fn of_steps(bytes: &[u64], requests: usize) -> Self {
         let mut container = Self::default();
-        for (round, pair) in bytes.windows(2).enumerate() {
+        for (round, pair) in bytes.windows(2).enumerate().skip(1) {
             let step = u32::try_from(pair[1].saturating_sub(pair[0])).unwrap_or(u32::MAX);
-            if step > container.grown.last().map_or(SMALLEST_STEP, |(_, before)| before / 2 * 3) {
+            if step > container.grown.last().map_or(SMALLEST_STEP, |(_, before)| (before / 2).saturating_mul(3)) {
                 container.grown.push((round * requests, step));
                 container.size = step.saturating_mul(2);
             }

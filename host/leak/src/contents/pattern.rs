@@ -13,7 +13,7 @@ pub(super) fn xor(bytes: &mut [u8], pattern: [u8; 4]) {
 /// A number below `count` for each number: `count` successive numbers give different ones, and neighbours are far apart, so that
 /// all places of a content change from one to the next.
 pub(super) fn scattered(number: u32, count: u64) -> u64 {
-    let mut step = 0x9E37_79B9_7F4A_7C15 % count.max(1) | 1;
+    let mut step = (0x9E37_79B9_7F4A_7C15 % count.max(1)) | 1;
     while divisor(step, count) > 1 {
         step += 2;
     }

@@ -93,7 +93,7 @@ fn heading(study: &Study, conclusion: Conclusion) -> Markup {
     let class = match conclusion {
         Conclusion::Leaks => "leaks",
         Conclusion::KnownLeaks | Conclusion::Suspicion | Conclusion::Unknown | Conclusion::Uncollected => "warming",
-        Conclusion::NoLeak => return verdict(study.all.verdict),
+        Conclusion::NoLeak => return verdict(study.verdict()),
     };
     html! { span class=(class) { (super::summary::heading(study, conclusion)) } }
 }

@@ -199,7 +199,7 @@ pub(super) fn add(text: &mut String, study: &Study, leaks: &[Leak]) {
              bytes. The plugin must drop each handle or return it.",
         );
     }
-    if study.all.verdict == Verdict::WarmingUp && !study.leaks() {
+    if study.verdict() == Verdict::WarmingUp && !study.leaks() {
         remark(
             "Memory grows more and more slowly: a cache is filling, or something was allocated late. Run it with more \
              --rounds to see whether the growth ends.",

@@ -48,7 +48,7 @@ pub(super) fn heading(study: &Study, conclusion: Conclusion) -> &'static str {
         Conclusion::Unknown => "unknown",
         Conclusion::Suspicion => "suspicion",
         Conclusion::Uncollected => "unknown until a collection",
-        Conclusion::NoLeak => study.all.verdict.as_str(),
+        Conclusion::NoLeak => study.verdict().as_str(),
     }
 }
 

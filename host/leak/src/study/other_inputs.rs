@@ -37,8 +37,8 @@ pub(super) async fn unchanged<'a>(
 /// What a run with other contents found.
 pub(super) struct ContentsRun<'a> {
     pub(super) found: Elsewhere,
-    /// Why it ended early, if something fills up.
-    pub(super) stopped: Option<String>,
+    /// Why it gives no answer: it ended early, or no collection was seen.
+    pub(super) unanswered: Option<String>,
     /// The samples, and how the contents of each are changed.
     pub(super) inputs: Inputs<'a>,
 }
@@ -62,20 +62,22 @@ pub(super) async fn contents<'a>(
         samples.iter().filter_map(|&sample| Some((sample, outcome(sample)?))).collect();
     let changed = inputs.with_other_contents(plugin, &outcomes, progress).await?;
     if !samples.iter().any(|&sample| changed.is_varied(sample)) {
-        return Ok(ContentsRun { found: Elsewhere::default(), stopped: None, inputs: changed });
+        return Ok(ContentsRun { found: Elsewhere::default(), unanswered: None, inputs: changed });
     }
-    let (found, stopped) = match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
+    let (found, unanswered) = match execute(plugin, debug_info, inputs, &changed, with_variants, progress).await {
         // That a changed input has another outcome says nothing about the plugin.
         Ok((found, run)) => {
             let stopped = unanswered::stopped(&run, CONTENTS, !found.leaks.is_empty() || leaks);
-            (found, stopped)
+            (found, stopped.or_else(|| unanswered::uncollected(plugin, &run, CONTENTS)))
         }
         Err(RunError::Subject(error)) => return Err(error.into()),
         Err(error @ RunError::EndedEarly { .. }) => (Elsewhere::default(), Some(format!("{CONTENTS}: {error}"))),
         // None of the inputs was run with other contents.
-        Err(_) => return Ok(ContentsRun { found: Elsewhere::default(), stopped: None, inputs: changed.unchanged() }),
+        Err(_) => {
+            return Ok(ContentsRun { found: Elsewhere::default(), unanswered: None, inputs: changed.unchanged() });
+        }
     };
-    Ok(ContentsRun { found, stopped, inputs: changed })
+    Ok(ContentsRun { found, unanswered, inputs: changed })
 }
 
 /// Runs the samples `with_variants` with the inputs `now`. Returns what leaks then only, or more than the size of the inputs
@@ -92,7 +94,9 @@ async fn execute<'a>(
     let mut leaking = leaks_of(plugin, with_variants);
     let mut rates = with_variants.record.rates();
     let rounds = |known| Rounds { least: MIN_ROUNDS, until_enough: false, known };
-    if !leaking.is_empty() && chosen.iter().any(|&sample| now.has_another_size(before, sample)) {
+    // Files as they are have the same contents in each call already, and are smaller than before.
+    let has_another_size = |&sample: &usize| now.is_varied(sample) && now.has_another_size(before, sample);
+    if !leaking.is_empty() && chosen.iter().any(has_another_size) {
         // What leaks may depend on the size of the inputs. So they are run once more with the contents of one call.
         progress.step("contents that stay", chosen.len() * MIN_ROUNDS);
         let run = Run::execute(plugin, &now.repeated(), chosen, rounds(Some(rates)), progress).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::corpus::Sample;
 use crate::run::Run;
+use crate::subject::PluginUnderTest;
 
 /// The reasons: the instance ended, although memory does not leak; a sample had another outcome than in the first round.
 /// `what` was run. `leaks`: something leaks in this run, so a full memory is explained.
@@ -32,5 +33,14 @@ pub(super) fn stopped(run: &Run<'_>, what: &str, leaks: bool) -> Option<String> 
     Some(format!(
         "{what}: {why} after {} calls, at an input that it had answered before. Something fills up with each request",
         run.calls.len()
+    ))
+}
+
+/// The reason, if memory grew in a run without collections: it may be garbage or a leak. `what` was run.
+pub(super) fn uncollected(plugin: &PluginUnderTest, run: &Run<'_>, what: &str) -> Option<String> {
+    let language = plugin.language.filter(|_| !run.collects && run.record.grows())?;
+    Some(format!(
+        "{what}: memory grew, and no collection of {language} was seen at the end of each round, so it may be garbage or a \
+         leak"
     ))
 }

@@ -47,8 +47,6 @@ pub enum OpenVinoDifference {
     DividesByZero,
     /// An index outside of the table gives zeros instead of an error.
     GivesZeros,
-    /// Negative integers become false.
-    NegativeIsFalse,
     /// Integers are computed as FLOAT, which has all of them up to 2^24 only.
     AsFloat,
     /// 64-bit integers are computed in 32 bits and wrap.
@@ -99,9 +97,8 @@ impl OpenVinoDifference {
             Self::TakesOtherSizes => "may give a pool with `ceil_mode` another size",
             Self::DividesByZero => "gives NaN for zeros",
             Self::GivesZeros => "gives zeros for an index outside of the table; ONNX Runtime refuses the request",
-            Self::NegativeIsFalse => "converts negative integers to false; ONNX converts all but 0 to true",
             Self::AsFloat => "computes integers as FLOAT, which is wrong beyond 2^24",
-            Self::In32Bits => "computes 64-bit integers in 32 bits, which is wrong beyond 2^31",
+            Self::In32Bits => "computes 64-bit integers in 32 bits, which is wrong from 2^31 on",
             Self::DoesNotWrap => "converts integers beyond the range of the narrower type to others than ONNX",
             Self::KeepsDigits => "does not round to FLOAT16, so results have more digits, and none is infinite",
         }
@@ -194,6 +191,8 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
     let info = |index: usize| node.input(index).and_then(|name| values.get(name));
     let of = |index: usize| info(index).and_then(|info: &Info| info.ty);
     let rank = info(0).and_then(|info| info.rank);
+    // The integers of a `Constant` without a tensor are known as elements only.
+    let is_constant = |index: usize| info(index).is_some_and(|info| info.is_constant || info.constant.is_some());
     match operator {
         "Resize" | "Upsample" => {
             let aligns = node.text_or("coordinate_transformation_mode", "half_pixel") == "align_corners";
@@ -215,13 +214,11 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
         "NonMaxSuppression" => return Some(D::LeavesOut),
         "LpNormalization" => return Some(D::DividesByZero),
         "Max" | "Min" | "Sum" | "Mean" if node.input.len() == 1 => return Some(D::ReturnsOther),
-        "Tile" => return (!info(1).is_some_and(|repeats| repeats.is_constant)).then_some(D::ReturnsOther),
+        "Tile" => return (!is_constant(1)).then_some(D::ReturnsOther),
         "GRU" | "LSTM" | "RNN" if node.int_or("layout", 0) != 0 => return Some(D::IgnoresLayout),
         "AveragePool" | "MaxPool" | "LpPool" if node.int_or("ceil_mode", 0) != 0 => return Some(D::TakesOtherSizes),
         "ReduceLogSumExp" => return Some(D::Overflows),
-        "Gather" | "GatherElements" | "GatherND" => {
-            return (!info(1).is_some_and(|indices| indices.is_constant)).then_some(D::GivesZeros);
-        }
+        "Gather" | "GatherElements" | "GatherND" => return (!is_constant(1)).then_some(D::GivesZeros),
         _ => {}
     }
     let ty = of(0).or_else(|| of(1))?;
@@ -246,9 +243,9 @@ fn difference(operator: &str, node: &NodeProto, opset: i64, values: &Values) -> 
 fn converted(from: DataType, to: DataType) -> Option<OpenVinoDifference> {
     use OpenVinoDifference as D;
     let is_float = |ty| matches!(ty, DataType::FLOAT | DataType::DOUBLE | DataType::FLOAT16 | DataType::BFLOAT16);
-    let is_signed = matches!(from, DataType::INT8 | DataType::INT16 | DataType::INT32 | DataType::INT64);
     match to {
-        DataType::BOOL if is_signed => Some(D::NegativeIsFalse),
+        // -2^31 becomes false.
+        DataType::BOOL if matches!(from, DataType::INT64 | DataType::UINT64) => Some(D::In32Bits),
         DataType::INT64 | DataType::UINT64 if is_float(from) => Some(D::In32Bits),
         DataType::INT16 | DataType::UINT16 | DataType::UINT32 if !is_float(from) && from != DataType::BOOL => {
             Some(D::DoesNotWrap)

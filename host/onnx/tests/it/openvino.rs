@@ -4,7 +4,7 @@ use plimsoll_onnx::OpenVinoDifference::{self, *};
 use plimsoll_onnx::prepare_onnxruntime;
 use rten_onnx::onnx::{DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
 
-use crate::graphs::{file, floats, input, ints, named, value};
+use crate::graphs::{With, file, floats, input, ints, list, named, value};
 
 /// The differences of a model with the input `x` and these nodes.
 fn found(
@@ -64,7 +64,7 @@ fn numbers_that_follow_from_sizes_alone_are_not_data() {
 fn conversions_are_known_by_both_types() {
     let cast = |to: DataType| named("Cast", &["x"], &["y"], &[("to", i64::from(to.0))]);
     for (from, to, expected) in [
-        (DataType::INT64, DataType::BOOL, Some(NegativeIsFalse)),
+        (DataType::INT64, DataType::BOOL, Some(In32Bits)),
         (DataType::UINT8, DataType::BOOL, None),
         (DataType::FLOAT, DataType::INT64, Some(In32Bits)),
         (DataType::FLOAT, DataType::INT32, None),
@@ -101,6 +101,11 @@ fn attributes_and_ranks_decide_about_the_others() {
         [GivesZeros]
     );
     assert_eq!(float(2, gather(&["x", "i"]), vec![ints("i", &[1], &[0])], 13), []);
+    let tile = |inputs: &[&str]| named("Tile", inputs, &["y"], &[]);
+    assert_eq!(of_node(DataType::INT64, 1, tile(&["x", "x"]), Vec::new(), 13), [ReturnsOther]);
+    assert_eq!(float(1, tile(&["x", "two"]), vec![ints("two", &[1], &[2])], 13), []);
+    let twice = named("Constant", &[], &["two"], &[]).with(list("value_ints", &[2]));
+    assert_eq!(found(input("x", DataType::FLOAT, 1), vec![twice, tile(&["x", "two"])], Vec::new(), 13), []);
     // Of a constant, which is no data.
     let blocks = named("DequantizeLinear", &["w", "s"], &["y"], &[("axis", 0), ("block_size", 2)]);
     let weights = TensorProto {

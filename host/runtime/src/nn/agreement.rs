@@ -202,6 +202,18 @@ mod tests {
         }
     }
 
+    /// The inputs would not fit into any memory.
+    #[test]
+    fn a_model_with_very_many_rows_is_not_compared() {
+        let shape = vec![Some(u32::MAX), Some(1_000)];
+        let signature = |name: &str| {
+            vec![Signature { name: name.into(), types: vec![TensorType::Fp32], shape: Some(shape.clone()) }]
+        };
+        let properties = ModelProperties::on_cpu(signature("x"), signature("y"), 1);
+        let many = Strict { properties, factor: 1.0, dimensions: vec![u32::MAX, 1_000] };
+        assert_eq!(Agreement::check(&many, &many), Ok(None));
+    }
+
     /// A model that takes inputs of one shape only.
     struct Strict {
         properties: ModelProperties,

@@ -22,9 +22,12 @@ pub(super) fn is_finite(tensor: &Tensor) -> bool {
     }
 }
 
-/// Returns false if a model with NaN or infinities in its inputs has other outputs than on the CPU: other elements are NaN or
-/// infinite. `inputs` are ones that both accept.
+/// Returns false if a model with NaN or infinities in its inputs has other outputs than on the CPU (other elements are NaN or
+/// infinite), or if its device fails. `inputs` are ones that both accept.
 pub(super) fn are_kept(model: &dyn Model, cpu: &dyn Model, inputs: &[Tensor]) -> bool {
+    if !inputs.iter().any(|input| has_fractions(input.ty)) {
+        return true;
+    }
     let run = |model: &dyn Model, inputs: &[Tensor]| -> Result<Tensors, RunError> {
         catch_unwind(AssertUnwindSafe(|| model.run(inputs))).unwrap_or(Err(RunError::Panicked))
     };
@@ -32,12 +35,23 @@ pub(super) fn are_kept(model: &dyn Model, cpu: &dyn Model, inputs: &[Tensor]) ->
     let cases = [(f32::NAN, false), (f32::NAN, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false)];
     cases.into_iter().all(|(number, is_everywhere)| {
         let inputs: Vec<Tensor> = of(number, is_everywhere).collect();
-        match (run(cpu, &inputs), run(model, &inputs)) {
-            (Ok(expected), Ok(found)) => Comparison::new(&expected, &found).mismatch().is_none(),
-            // What one of them refuses is not answered wrongly.
-            _ => true,
+        // Inputs that the model itself refuses would count as failures of the device.
+        let Ok(expected) = run(cpu, &inputs) else { return true };
+        match run(model, &inputs) {
+            Ok(found) => Comparison::new(&expected, &found).mismatch().is_none(),
+            // A device that fails is taken out of service after some failures, which callers could cause.
+            Err(RunError::Device(_) | RunError::Hung { .. } | RunError::OutOfService { .. } | RunError::Panicked) => {
+                false
+            }
+            // What it refuses is not answered wrongly.
+            Err(_) => true,
         }
     })
+}
+
+/// True for the types that have NaN and infinities.
+fn has_fractions(ty: TensorType) -> bool {
+    matches!(ty, TensorType::Fp32 | TensorType::Fp64 | TensorType::Fp16 | TensorType::Bf16)
 }
 
 /// The tensor with this number as its first element, or as all. Integers stay as they are.
@@ -57,6 +71,8 @@ fn with(tensor: &Tensor, number: f32, is_everywhere: bool) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
     use crate::nn::model::{ModelProperties, Signature};
 
@@ -87,7 +103,15 @@ mod tests {
             assert!(!are_kept(&loses, &relu, &input));
         }
         let panics = each(|number| if number.is_finite() { number } else { panic!("not finite") });
-        assert!(are_kept(&panics, &relu, &input), "what it refuses is not answered wrongly");
+        assert!(!are_kept(&panics, &relu, &input), "callers could make the device fail");
+        static IS_ASKED: AtomicBool = AtomicBool::new(false);
+        let asked = each(|number| {
+            IS_ASKED.store(true, Relaxed);
+            number
+        });
+        assert!(are_kept(&asked, &panics, &input) && !IS_ASKED.load(Relaxed), "what the CPU refuses is not tried");
+        let integers = [Tensor::new(vec![1, 3], TensorType::I32, vec![0; 12])];
+        assert!(are_kept(&asked, &relu, &integers) && !IS_ASKED.load(Relaxed), "integers are always finite");
     }
 
     #[test]

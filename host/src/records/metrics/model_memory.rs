@@ -61,6 +61,10 @@ pub struct ModelMemoryRow {
     pub source: &'static str,
 }
 
+fn key_of(model: &LoadedModel) -> Key {
+    [model.name(), model.backend(), model.target()].map(str::to_owned).into()
+}
+
 impl ModelMemory {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let now = "Memory that a model holds on its device";
@@ -94,7 +98,7 @@ impl ModelMemory {
         let mut rows: BTreeMap<Key, ModelMemoryRow> = BTreeMap::new();
         for model in models {
             let Some(memory) = model.memory() else { continue };
-            let key = [model.name(), model.backend(), model.target()].map(str::to_owned).into();
+            let key = key_of(&model);
             let (name, backend, target) = &key;
             let empty = || ModelMemoryRow {
                 model: name.clone(),
@@ -117,12 +121,17 @@ impl ModelMemory {
             }
         }
         let mut state = self.state();
-        state.marks.retain(|key, _| rows.contains_key(key));
+        // Also models that were loaded while the devices were asked.
+        let loaded: Vec<_> = state.models.iter().filter_map(Weak::upgrade).collect();
+        let keys: BTreeSet<_> = loaded.iter().map(|model| key_of(model)).collect();
+        state.marks.retain(|key, _| keys.contains(key) || rows.contains_key(key));
         for (key, row) in &mut rows {
             let mark = state.marks.entry(key.clone()).or_default();
             *mark = (*mark).max(row.bytes).max(row.high_water);
             row.high_water = *mark;
         }
+        // First the lock: whoever holds a model last frees it, which may take long.
+        drop(state);
         rows.into_values().collect()
     }
 

@@ -151,8 +151,15 @@ fn buffers_that_double_in_an_account_are_a_leak() {
         assert_eq!(found, Verdict::Leaks, "{per_call}");
         assert!((bytes / per_call as f64 - 1.0).abs() < 0.3, "{per_call}: {bytes}");
     }
+    // What is made once, in the first round, is larger than all steps.
+    let once = |calls: u64| if calls == 0 { 0 } else { 100_000 };
+    assert_eq!(verdict(&|calls| once(calls) + (calls * 24).next_power_of_two()).0, Verdict::Leaks);
+    assert_eq!(verdict(&once).0, Verdict::Steady);
     assert_eq!(verdict(&|calls| calls * 50), (Verdict::Leaks, 50.0));
     assert_eq!(verdict(&|_| 7).0, Verdict::Steady);
+    // An account that is not understood.
+    let any = |calls: u64| if calls.is_multiple_of(48) { 0 } else { u64::from(u32::MAX) << (calls % 7) };
+    assert_ne!(verdict(&any).0, Verdict::Leaks);
     for bounded in [50_u64, 200, 600] {
         let full = verdict(&|calls| (calls.min(bounded) * 100).next_power_of_two());
         assert_ne!(full.0, Verdict::Leaks, "{bounded}");

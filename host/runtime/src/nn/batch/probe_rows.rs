@@ -19,6 +19,8 @@ const LENGTHS: [u32; 7] = [16, 8, 64, 4, 2, 1, 224];
 pub(super) const PROVEN: u32 = 8;
 /// The rows if it does not. Those after [`PROVEN`] have extreme numbers.
 pub(super) const UNPROVEN: u32 = 18;
+/// The most bytes of an input with a fixed number of rows.
+const MOST_BYTES: usize = 1 << 30;
 
 /// The size of the other dynamic dimensions with which the model runs, and the result of the first row.
 pub(in crate::nn) fn find_size(model: &dyn Model, inputs: &[Signature]) -> Result<(u32, Tensors), RowsTouch> {
@@ -43,13 +45,14 @@ pub(super) fn run(model: &dyn Model, inputs: &[Tensor]) -> Result<Tensors, RunEr
 }
 
 /// The inputs of one run with a row of a fixed sequence of rows. An input with a fixed number of rows has it as often, and a
-/// scalar has no dimension for rows.
+/// scalar has no dimension for rows. An input that would be too large has one row, which the model refuses.
 pub(in crate::nn) fn single(inputs: &[Signature], size: u32, row: u32) -> Vec<Tensor> {
     let mut tensors = batch(inputs, size, &[row]);
+    let fits = |row: usize, rows: u32| row.checked_mul(rows as usize).is_some_and(|bytes| bytes <= MOST_BYTES);
     for (tensor, input) in tensors.iter_mut().zip(inputs) {
         match input.shape.as_deref() {
             Some([]) => tensor.dimensions.clear(),
-            Some([Some(rows), ..]) if *rows != 1 => {
+            Some([Some(rows), ..]) if *rows != 1 && fits(tensor.data.len(), *rows) => {
                 let mut dimensions = tensor.dimensions.clone();
                 dimensions[0] = *rows;
                 *tensor = Tensor::new(dimensions, tensor.ty, tensor.data.repeat(*rows as usize));

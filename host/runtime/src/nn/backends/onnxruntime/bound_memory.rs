@@ -53,8 +53,8 @@ impl OutputSize {
             Some((None, others)) => (None, others),
             _ => (Some(1), shape.as_slice()),
         };
-        let all = others.iter().map(|size| size.and_then(|size| usize::try_from(size).ok()));
-        let bytes = all.fold(Some(size), |all, size| all?.checked_mul(size?));
+        let mut all = others.iter().map(|size| size.and_then(|size| usize::try_from(size).ok()));
+        let bytes = all.try_fold(size, |all, size| all.checked_mul(size?));
         match (bytes, first) {
             (None, _) => Self::Unknown,
             (Some(bytes), None) => Self::EachRow(bytes),

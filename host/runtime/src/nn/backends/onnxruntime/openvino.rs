@@ -3,17 +3,18 @@
 
 use plimsoll_onnx::DifferentNode;
 
-use super::plugins;
 use crate::nn::chip::{CPU_PROVIDER, Placement};
 use crate::nn::device::Device;
 use crate::nn::error::Misfit;
 use crate::nn::not_finite;
 use crate::tensor::{Tensor, TensorType};
 
-/// Returns true for each provider of OpenVINO, by whichever of its names.
+/// Returns true for each provider of OpenVINO, by whichever of its names. Its plugin has a further one with the name
+/// `OpenVINOExecutionProvider.AUTO`, which chooses the device itself.
 pub(super) fn is_openvino(device: &Device) -> bool {
+    const NAME: &str = "openvino";
     let Device::Chip(chip) = device else { return false };
-    plugins::is_named("OpenVINOExecutionProvider", &chip.provider)
+    chip.provider.get(..NAME.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAME))
 }
 
 /// The nodes of a model that OpenVINO may compute differently, one sentence for each difference.
@@ -68,10 +69,26 @@ pub(super) fn check_numbers(tensor: &Tensor) -> Result<(), Misfit> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use half::{bf16, f16};
     use plimsoll_onnx::OpenVinoDifference;
 
     use super::*;
+    use crate::nn::chip::Chip;
+
+    #[test]
+    fn openvino_is_known_by_each_of_its_names() {
+        let is_named = |provider: &str| {
+            let (name, provider) = ("b".to_owned(), provider.to_owned());
+            let chip = Chip { name, provider, library: None, device: None, options: BTreeMap::new() };
+            is_openvino(&Device::Chip(Arc::new(chip)))
+        };
+        let names = ["openvino", "OpenVINO", "OpenVINOExecutionProvider", "OpenVINOExecutionProvider.AUTO"];
+        assert!(names.into_iter().all(is_named));
+        assert!(!is_named("open") && !is_named("qnn") && !is_openvino(&Device::Cpu));
+    }
 
     #[test]
     fn a_node_that_only_the_cpu_computes_is_not_named() {

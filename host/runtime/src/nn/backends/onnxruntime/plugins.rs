@@ -130,7 +130,7 @@ pub(super) fn provider(device: &OrtDevice<'_>) -> String {
 }
 
 /// Returns true if `OpenVINOExecutionProvider` is called `openvino`, or by its whole name.
-pub(super) fn is_named(ep: &str, name: &str) -> bool {
+fn is_named(ep: &str, name: &str) -> bool {
     let short = ep.strip_suffix("ExecutionProvider").unwrap_or(ep);
     ep == name || short.eq_ignore_ascii_case(name)
 }
