@@ -140,6 +140,10 @@ fn a_chip_of_a_plugin_has_a_session_for_each_run_unless_it_is_told_to_share() {
 /// Prints what four runs at once need: the table of `host/docs/performance.md`.
 #[test]
 fn four_runs_at_once_hold_the_weights_once() {
+    // Other tests would take and return memory meanwhile.
+    if !is_alone("shared_sessions::four_runs_at_once_hold_the_weights_once") {
+        return;
+    }
     let Some(library) = onnxruntime() else { return };
     let megabytes = std::env::var("PLIMSOLL_WEIGHTS_MB").map_or(40, |text| text.parse().expect("a number"));
     let bytes = heavy(megabytes);
