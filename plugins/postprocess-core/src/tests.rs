@@ -239,7 +239,7 @@ fn a_merge_keeps_the_boxes_of_the_plain_method() {
 /// 10,000 boxes: `cargo test --release -- --ignored --nocapture ten_thousand`. Two at each of 5,000 places, and all at one
 /// place. The least of ten times, because other processes take the cores.
 #[test]
-#[ignore = "prints times"]
+#[ignore = "measures, for host/docs/performance.md: no test depends on time"]
 fn ten_thousand_boxes() {
     let mut random = Random(7);
     let places: Boxes = (0..10_000)
