@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll::serve::grpc::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -17,7 +19,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const LONG: &str = "drain = \"10m\"";
 
 /// A kept-alive connection of HTTP/1.1.
-pub(crate) struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<Box<dyn Stream>>);
+
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
 
 /// A reply.
 pub(crate) struct Reply {
@@ -27,10 +33,21 @@ pub(crate) struct Reply {
 }
 
 impl Connection {
+    /// A connection to `http://HOST:PORT`.
     pub(crate) fn open(url: &str) -> Self {
         let stream = TcpStream::connect(url.trim_start_matches("http://")).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
-        Self(BufReader::new(stream))
+        Self(BufReader::new(Box::new(stream)))
+    }
+
+    /// A connection to a unix socket.
+    ///
+    /// # Errors
+    /// If nothing listens on it.
+    pub(crate) fn open_socket(socket: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(Box::new(stream))))
     }
 
     /// Sends a request and reads the whole reply. The error says at which point the connection was lost.

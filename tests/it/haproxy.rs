@@ -1,6 +1,6 @@
 //! Hosts behind HAProxy with the configuration that is shipped, `host/deploy/haproxy/haproxy.cfg`.
 
-use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,10 @@ use crate::process::{Process, Setup, text};
 pub(crate) struct HaProxy {
     child: Child,
     /// The addresses for HTTP and for gRPC.
-    pub(crate) http: String,
+    http: String,
     grpc: String,
+    /// A unix socket for HTTP, which is reached from other network namespaces, too.
+    pub(crate) socket: PathBuf,
     _folder: TempDir,
 }
 
@@ -45,38 +47,43 @@ pub(crate) fn program() -> Option<&'static str> {
 impl HaProxy {
     /// Starts HAProxy in front of hosts and waits until it answers. `change` changes the shipped configuration. `None` if
     /// HAProxy is not installed.
-    pub(crate) fn start(hosts: &[String], change: impl Fn(String) -> String) -> Option<Self> {
-        let program = program()?;
+    fn start(hosts: &[String], change: impl Fn(String) -> String) -> Option<Self> {
+        Some(Self::start_by(Command::new(program()?), hosts, change))
+    }
+
+    /// As [`HaProxy::start`], by a command that starts HAProxy with the arguments that are added to it.
+    pub(crate) fn start_by(mut command: Command, hosts: &[String], change: impl Fn(String) -> String) -> Self {
         let folder = TempDir::new().expect("a folder");
         let file = folder.path().join("haproxy.cfg");
         let (http, grpc) = (free_port(), free_port());
-        std::fs::write(&file, change(shipped(&[http, grpc], hosts))).expect("written");
-        let mut command = Command::new(program);
+        let socket = folder.path().join("http.sock");
+        std::fs::write(&file, change(shipped(&[http, grpc], &socket, hosts))).expect("written");
         command.args(["-db", "-f"]).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("haproxy starts");
         let [http, grpc] = [http, grpc].map(|port| format!("http://127.0.0.1:{port}"));
-        let this = Self { child, http, grpc, _folder: folder };
+        let this = Self { child, http, grpc, socket, _folder: folder };
         let end = Instant::now() + PATIENCE;
         let answers = || {
-            TcpStream::connect(this.http.trim_start_matches("http://")).is_ok_and(|_| {
-                Connection::open(&this.http).try_request("GET", READY).is_ok_and(|reply| reply.status == 200)
-            })
+            Connection::open_socket(&this.socket)
+                .is_ok_and(|mut to| to.try_request("GET", READY).is_ok_and(|reply| reply.status == 200))
         };
         while !answers() {
             assert!(Instant::now() < end, "haproxy does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(this)
+        this
     }
 }
 
-/// `host/deploy/haproxy/haproxy.cfg` with other ports and these three hosts.
-fn shipped(frontends: &[u16; 2], hosts: &[String]) -> String {
+/// `host/deploy/haproxy/haproxy.cfg` with other ports, a unix socket beside that for HTTP, and these three hosts.
+fn shipped(frontends: &[u16; 2], socket: &Path, hosts: &[String]) -> String {
     let mut config = Page::read("host/deploy/haproxy/haproxy.cfg").text;
     for (port, frontend) in ["127.0.0.1:8000", "127.0.0.1:8001"].iter().zip(frontends) {
         assert!(config.contains(port), "{port}");
         config = config.replace(port, &format!("127.0.0.1:{frontend}"));
     }
+    let http = format!("bind 127.0.0.1:{}\n", frontends[0]);
+    config = config.replace(&http, &format!("{http}    bind {}\n", socket.display()));
     for (port, host) in ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"].iter().zip(hosts) {
         assert!(config.contains(port), "{port}");
         config = config.replace(port, host.trim_start_matches("http://"));

@@ -91,10 +91,12 @@ fn suppressed(names: [&str; 3], shape: &[i64], count: Option<&str>) -> Onnx {
     let of_boxes = [shape, &[4]].concat();
     // The last row is not valid if there is a number of rows.
     let boxes = [8.0, 16.0, 24.0, 48.0, 40.0, 4.0, 60.0, 12.0, 1.0, 1.0, 30.0, 30.0];
+    // In torchvision's detectors 0 is the background, which they return for no box.
+    let classes = if names[2] == "labels" { [2.0, 1.0, 2.0] } else { [1.0, 0.0, 1.0] };
     let mut model = model
         .floats("boxes of all", &of_boxes, &boxes)
         .floats("scores of all", shape, &[0.9, 0.8, 0.7])
-        .floats("classes of all", shape, &[1.0, 0.0, 1.0])
+        .floats("classes of all", shape, &classes)
         .node("Add", &["boxes of all", "none"], names[0], &[])
         .node("Add", &["scores of all", "none"], names[1], &[])
         .node("Add", &["classes of all", "none"], "whole", &[])
@@ -112,13 +114,14 @@ fn suppressed(names: [&str; 3], shape: &[i64], count: Option<&str>) -> Onnx {
 #[test]
 fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
     let site = Site::new();
-    for (name, model, found) in [
-        ("torchvision", suppressed(["boxes", "scores", "labels"], &[3], None), 3),
-        ("efficient", suppressed(["det_boxes", "det_scores", "det_classes"], &[1, 3], Some("num_dets")), 2),
+    let efficient = suppressed(["det_boxes", "det_scores", "det_classes"], &[1, 3], Some("num_dets"));
+    for (name, model, first_class, found) in [
+        ("torchvision", suppressed(["boxes", "scores", "labels"], &[3], None), "1", 3),
+        ("efficient", efficient, "0", 2),
     ] {
         let (printed, config, folder) = site.made(name, &model, &[]);
         let assumed = assumptions(&folder, &printed);
-        for (key, value) in [("layout", "\"nms\""), ("first_class", "0"), ("resize", "\"letterbox\"")] {
+        for (key, value) in [("layout", "\"nms\""), ("first_class", first_class), ("resize", "\"letterbox\"")] {
             assert!(assumed.contains(&(key.to_owned(), value.to_owned())), "{name}: {key}: {printed}{config}");
         }
         // The sample is as large as the input.
@@ -126,6 +129,8 @@ fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
         for (at, wanted) in boxes.iter().enumerate() {
             assert_eq!(printed.contains(wanted), at < found, "{name}: {wanted}: {printed}");
         }
+        // The index of the label in the file.
+        assert!(printed.contains("\"index\":1") && !printed.contains("\"index\":2"), "{name}: {printed}");
     }
     // TensorFlow's names have its order, in fractions: pixels are refused.
     let names = ["detection_boxes", "detection_scores", "detection_classes"];

@@ -78,6 +78,17 @@ pub(crate) fn corpus() -> TempDir {
     corpus
 }
 
+/// A corpus of one class: broken images. A run of each class is spared.
+pub(crate) fn broken() -> TempDir {
+    let corpus = TempDir::new().expect("a folder");
+    for digit in 0..4 {
+        let extension = if digit == 3 { "jpg" } else { "png" };
+        let bytes = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
+        std::fs::write(corpus.path().join(format!("{digit}.{extension}")), &bytes[..bytes.len() / 2]).expect("written");
+    }
+    corpus
+}
+
 /// The holder of most of the surviving bytes.
 pub(crate) fn held_by(report: &Value) -> String {
     let mut holders: Vec<(String, u64)> = Vec::new();

@@ -146,6 +146,7 @@ mod model_cases;
 mod model_defaults;
 mod model_refusals;
 mod models;
+mod namespaces;
 mod network;
 mod nginx;
 mod no_capacity;

@@ -190,6 +190,82 @@ print(kept)
     assert_eq!(text(&output.stdout).trim(), "100", "{}", text(&output.stderr));
 }
 
+/// What the model of the page uses of Triton's module, which only its Python backend has.
+const TRITON: &str = "
+class Tensor:
+    def __init__(self, name, array):
+        self.name, self.array = name, array
+    def as_numpy(self):
+        return self.array
+class TritonError(Exception):
+    pass
+class InferenceResponse:
+    def __init__(self, output_tensors=(), error=None):
+        self.tensors, self.error = output_tensors, error
+def get_input_tensor_by_name(request, name):
+    return request[name]
+";
+
+/// Prints for each scan in the folder `scans` what the model for Triton answers, and what the code of the plugin does.
+const BOTH: &str = "
+import os, compute, model, numpy as np, service
+import triton_python_backend_utils as pb_utils
+names = sorted(os.listdir('scans'))
+bodies = [open('scans/' + name, 'rb').read() for name in names]
+scans = [{'scan': pb_utils.Tensor('scan', np.array([body], dtype=object))} for body in bodies]
+responses = model.TritonPythonModel().execute(scans)
+assert len(responses) == len(names)
+for name, body, response in zip(names, bodies, responses):
+    try:
+        means, error = compute.means(body), None
+    except ValueError as found:
+        means, error = None, found
+    if response.error:
+        print(name, 'error' if error else 'only in Triton', error)
+    else:
+        [tensor] = response.tensors
+        is_same = means is not None and tensor.as_numpy().shape == (1, 1, 8, 8)
+        is_same = is_same and np.abs(tensor.as_numpy().ravel() - np.array(means)).max() < 1e-6
+        print(name, tensor.name, is_same)
+kept, step = 0, service.TRUNCATED.__traceback__
+while step:
+    kept += 'body' in step.tb_frame.f_locals
+    step = step.tb_next
+print('kept', kept)
+";
+
+#[test]
+fn the_model_for_triton_and_the_plugin_give_the_same_tensors_and_errors() {
+    let Some(python) = environment("requirements-migrating.txt") else { return };
+    let work = WorkFolder::new();
+    start(&work);
+    for file in ["model.py", "compute.py"] {
+        work.write(file, source(file));
+    }
+    work.write("triton_python_backend_utils.py", TRITON);
+    for digit in 0..10 {
+        work.write(&format!("scans/{digit}"), frame(digit));
+    }
+    work.write("scans/cut-off", &frame(7)[..100]);
+    work.write("scans/no-areas", [0, 0, 8, 0]);
+    work.write("scans/no-header", "no");
+    let output = Command::new(&python).current_dir(work.path("")).args(["-c", BOTH]).output().expect("it starts");
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", text(&output.stderr));
+    let of_images: Vec<_> = (0..10).map(|digit| format!("{digit} image True")).collect();
+    let lines: Vec<_> = printed.lines().collect();
+    assert_eq!(lines[..10], of_images, "{printed}");
+    for (line, words) in lines[10..].iter().zip([
+        "cut-off error the scan is cut off",
+        "no-areas error the body is not a scan",
+        "no-header error the body is not a scan",
+        "kept 1",
+    ]) {
+        assert!(line.starts_with(words), "{printed}");
+    }
+    assert_eq!(lines.len(), 14, "{printed}");
+}
+
 #[test]
 fn the_errors_of_the_service_leak_in_the_plugin_too_and_are_found() {
     let work = WorkFolder::new();

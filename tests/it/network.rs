@@ -1,77 +1,27 @@
-//! Two hosts with a cable between them, each a network namespace. The cable is cut: no packet says that the connections have
-//! ended. Needs root, which CI has, and network namespaces, which the kernel may not permit in a container.
+//! Two hosts with a cable between them. The cable is cut: no packet says that the connections have ended.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::{guests_config, shared_cache};
 
+use crate::namespaces::{Host, hosts};
 use crate::process::{BINARY, PATIENCE, Process, Setup, text};
-use crate::wrapped::{can_run, is_root};
 
-/// A process in its own network namespace. It is killed on drop, and the namespace ends with it.
-struct Host(Child);
+/// A process that is killed on drop.
+struct Client(Child);
 
-impl Host {
-    fn new() -> Self {
-        let child = Command::new("unshare").args(["-n", "sleep", "600"]).spawn().expect("it starts");
-        let this = Self(child);
-        let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
-        let end = Instant::now() + PATIENCE;
-        while std::fs::read_link(format!("/proc/{}/ns/net", this.0.id())).is_ok_and(|namespace| namespace == own) {
-            assert!(Instant::now() < end, "no namespace");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        this
-    }
-
-    /// A command of this host.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["-t", &self.0.id().to_string(), "-n", program]);
-        command
-    }
-
-    fn ip(&self, arguments: &str) {
-        let output = self.command("ip").args(arguments.split(' ')).output().expect("it starts");
-        assert!(output.status.success(), "ip {arguments}: {output:?}");
-    }
-
-    fn curl(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command("curl");
-        command
-            .args(["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"])
-            .args(arguments);
-        command
-    }
-}
-
-impl Drop for Host {
+impl Drop for Client {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// The server's host, and the host of a client. `None` if this machine cannot have them.
-fn hosts() -> Option<(Host, Host)> {
-    if !is_root() {
-        plimsoll_tests::skip("network namespaces need root");
-        return None;
-    }
-    let script = "ip link set lo up && ip link add near type veth peer name far && exec \"$@\"";
-    let own = std::process::id().to_string();
-    if !can_run(&["unshare", "-n", "sh", "-c", script, "sh"]) || !can_run(&["nsenter", "-t", &own, "-n"]) {
-        return None;
-    }
-    let (near, far) = (Host::new(), Host::new());
-    near.ip(&format!("link add near type veth peer name far netns {}", far.0.id()));
-    for (host, name, address) in [(&near, "near", "10.99.0.1/24"), (&far, "far", "10.99.0.2/24")] {
-        host.ip("link set lo up");
-        host.ip(&format!("address add {address} dev {name}"));
-        host.ip(&format!("link set {name} up"));
-    }
-    Some((near, far))
+fn curl(host: &Host, arguments: &[&str]) -> Command {
+    let mut command = host.command("curl");
+    command.args(["--silent", "--show-error", "--output", "/dev/null", "--write-out", "%{http_code}"]).args(arguments);
+    command
 }
 
 fn status(output: &Output) -> String {
@@ -83,7 +33,8 @@ fn status(output: &Output) -> String {
 /// server's time-outs, although TCP would wait for many minutes; and the server serves all others.
 #[test]
 fn clients_behind_a_cut_cable_hold_nothing_for_long() {
-    let Some((near, far)) = hosts() else { return };
+    let Some([near, far]) = hosts() else { return };
+    near.connect("near", &far, "far", 0);
     let limits = "[server]\nreply_budget = \"20MiB\"\nbudget_wait = \"0s\"\nreply_timeout = \"2s\"\nbody_timeout = \"10m\"\n\
                   max_body = \"8MiB\"\nbody_budget = \"8MiB\"\nmax_caller_concurrency = 1\n";
     let guests = guests_config("tester", "deadline = \"60s\"");
@@ -96,15 +47,15 @@ fn clients_behind_a_cut_cable_hold_nothing_for_long() {
     let large = format!("{infer}?post=big&bytes=15000000");
     let ask = |host: &Host, caller: &str, url: &str| {
         let caller = format!("x-plimsoll-caller: {caller}");
-        status(&host.curl(&["--header", &caller, "--data-binary", "x", url]).output().expect("it starts"))
+        status(&curl(host, &["--header", &caller, "--data-binary", "x", url]).output().expect("it starts"))
     };
     assert_eq!(ask(&far, "first", &large), "200");
 
     let slow = |caller: &str, rate: &str, more: &[&str]| {
         let caller = format!("x-plimsoll-caller: {caller}");
-        let mut command = far.curl(&["--header", &caller, "--limit-rate", rate]);
+        let mut command = curl(&far, &["--header", &caller, "--limit-rate", rate]);
         let child = command.args(more).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-        Host(child)
+        Client(child)
     };
     let body = setup.folder.path().join("body");
     std::fs::write(&body, vec![0; 4 << 20]).expect("written");
@@ -132,7 +83,7 @@ fn clients_behind_a_cut_cable_hold_nothing_for_long() {
 fn wait_for_far(far: &Host, url: &str) {
     let end = Instant::now() + PATIENCE;
     loop {
-        let output = far.curl(&["--max-time", "2", "--data-binary", "x", url]).output().expect("it starts");
+        let output = curl(far, &["--max-time", "2", "--data-binary", "x", url]).output().expect("it starts");
         if output.status.success() && text(&output.stdout) == "200" {
             return;
         }

@@ -217,6 +217,18 @@ fn new_plugins_in_python_and_javascript_are_built_and_reply() {
     }
     assert_same(&replies[0], &replies[1]);
 
+    // As its README says. Without call stacks, because one interpreter after the other is compiled.
+    for plugin in ["py-preprocess", "js-preprocess"] {
+        let file = format!("{plugin}.wasm");
+        let leak =
+            ["leak", &file, "--corpus", "samples", "--pipeline", "demo", "--config", "plimsoll.toml", "--no-trace"];
+        let output = work.command(env!("CARGO_BIN_EXE_plimsoll-under-test"), plugin).args(leak).output();
+        let output = output.expect("the binary starts");
+        let all = text(&[output.stdout, output.stderr].concat());
+        assert_eq!(output.status.code(), Some(0), "{plugin}: {all}");
+        assert!(all.contains(": STEADY"), "{plugin}: {all}");
+    }
+
     // A wrong configuration is found before the plugin serves, with the key.
     for plugin in ["py-preprocess", "js-preprocess"] {
         for (wrong, words) in [("shape = \"wide\"", "`shape`"), ("size = 3", "`size`")] {

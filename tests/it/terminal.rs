@@ -81,7 +81,7 @@ fn a_server_on_a_terminal_says_how_far_it_is_and_what_to_do_next() {
 }
 
 #[test]
-fn init_asks_on_a_terminal_how_pixels_were_normalised() {
+fn init_asks_on_a_terminal_what_the_model_does_not_say() {
     let folder = TempDir::new().expect("a folder");
     let image = [Some(1), Some(3), Some(32), Some(32)];
     let model = Onnx::new(17).input("x", &image).output("y", &[Some(1), Some(3), Some(1), Some(1)]);
@@ -91,17 +91,29 @@ fn init_asks_on_a_terminal_how_pixels_were_normalised() {
     let data = folder.path().join("data");
     let [file, made_text, data] = [&file, &made, &data].map(|path| path.to_str().expect("text"));
     let arguments = ["init", file, "--dir", made_text, "--data-dir", data];
-    // The first answer is not in the list, so it asks again.
-    let answers = [("for the default: ", "17\n"), ("for the default: ", "3\n")];
+    // The first answer is not in the list, so it asks again. The order of the colours is left as it is.
+    let answers = ["17\n", "3\n", "2\n", "\n", "3\n"].map(|answer| ("for the default: ", answer));
     let Some(seen) = on_terminal("", &answers, &arguments) else { return };
-    for wanted in
-        ["How were the pixels normalised", "0 to 1", "(default: ", "Reply to the bundled sample", "compiling "]
-    {
+    for wanted in [
+        "How were the pixels normalised",
+        "0 to 1",
+        "(default: ",
+        "`resize`",
+        "`scores`",
+        "Reply to the bundled sample",
+        "compiling ",
+    ] {
         assert!(seen.contains(wanted), "{wanted:?} is missing in: {seen}");
     }
     let config = std::fs::read_to_string(made.join("plimsoll.toml")).expect("written");
     // What the user answered is no assumption.
     assert!(config.contains("# 0 to 1: as you answered") && !config.contains("\nmean"), "{config}");
+    for line in ["resize = \"letterbox\"", "scores = \"ready\""] {
+        let line = config.lines().find(|known| known.starts_with(line));
+        assert!(line.is_some_and(|line| line.ends_with("as you answered") && !line.contains("CHECK")), "{config}");
+    }
+    assert_eq!(config.matches("# CHECK: ").count(), 1, "{config}");
+    assert!(config.contains("channels = \"rgb\"") && seen.contains("\r\n  channels = "), "{seen}{config}");
 }
 
 #[test]

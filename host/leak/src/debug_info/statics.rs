@@ -111,9 +111,12 @@ fn addresses(
     let mut address = None;
     let mut stored: Option<(u64, u32)> = None;
     let mut is_known = true;
-    while let Some(operation) = operations.next()?
-        && pieces.len() < MAX_PIECES
-    {
+    loop {
+        // gimli 0.33 multiplies the size by 8 without a check.
+        if is_impossible_piece(&expression.0.slice()[operations.offset_from(&expression)..]) {
+            return Ok(pieces);
+        }
+        let Some(operation) = operations.next()?.filter(|_| pieces.len() < MAX_PIECES) else { break };
         match operation {
             Operation::Piece { size_in_bits, .. } => {
                 match (address.take(), stored.take()) {
@@ -140,6 +143,13 @@ fn addresses(
         _ => {}
     }
     Ok(pieces)
+}
+
+/// Returns true if the next operation is a piece whose size in bits has more than 64 bits.
+fn is_impossible_piece(operations: &[u8]) -> bool {
+    let [operation, size @ ..] = operations else { return false };
+    *operation == gimli::DW_OP_piece.0
+        && gimli::leb128::read::unsigned(&mut Slice::new(size, LittleEndian)).is_ok_and(|bytes| bytes > u64::MAX / 8)
 }
 
 /// Bytes of a type; 0 if not known.

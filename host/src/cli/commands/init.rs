@@ -1,10 +1,9 @@
 //! `plimsoll init`: from a model to a folder that can be served.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use plimsoll_runtime::nn::describe;
 
 use crate::base::telemetry::{clear_status, show_status};
@@ -14,6 +13,7 @@ use crate::cli::init::labels::{FoundLabels, Labels};
 use crate::cli::init::normalisation::Normalisation;
 use crate::cli::init::plan::{Plan, Stated};
 use crate::cli::init::probe::{ModelFiles, Probe};
+use crate::cli::init::questions;
 use crate::cli::init::recognition::recognise;
 use crate::cli::init::setting::Setting;
 use crate::cli::init::task::Task;
@@ -25,8 +25,6 @@ const CLASSIFIER_SIZE: u64 = 224;
 const OTHER_SIZE: u64 = 640;
 /// The width of a line of text: that of PaddleOCR's recognisers.
 const TEXT_WIDTH: u64 = 320;
-/// Why a setting has its value if the user was asked.
-const ANSWERED: &str = "as you answered";
 /// The characters of the sample's reply that are printed.
 const SHOWN: usize = 400;
 
@@ -101,11 +99,13 @@ impl Init {
             }
             Some(chosen) => Some(Stated { normalisation: chosen, reason: "--normalisation", is_assumed: false }),
             None if input.is_u8() => None,
-            None => ask(task.normalisation)?,
+            None => questions::normalisation(task.normalisation)?,
         };
+        let answers = questions::geometry(&task, stated)?;
         let data_dir = self.data_dir.clone();
-        let mut plan = Plan { name, model, files, input, probe, labels: count, stated, data_dir };
-        let task = plan.decide(task, &folder).await?;
+        let mut plan = Plan { name, model, files, input, probe, labels: count, stated, answers, data_dir };
+        let mut task = plan.decide(task, &folder).await?;
+        questions::postprocess(&mut task)?;
         let used = fitting_labels(labels.as_ref(), &task, is_named)?;
         let config = plan.write(&folder, &task, used)?;
         out!("{}", plan.description(&task));
@@ -185,42 +185,6 @@ fn misfit(labels: &Labels, task: &Task) -> Option<String> {
         Some((_, Some(classes))) => Some(format!("it has {count} labels, and the model has {classes} classes")),
         None => Some(format!("the task is {}, which has no labels", task.title)),
     }
-}
-
-/// Asks for the normalisation on a terminal; elsewhere there is no answer.
-fn ask(usual: (Normalisation, &'static str)) -> Result<Option<Stated>, Error> {
-    let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
-    if !stdin.is_terminal() || !stderr.is_terminal() {
-        return Ok(None);
-    }
-    let kept = Some(Stated { normalisation: usual.0, reason: usual.1, is_assumed: true });
-    let mut text =
-        "How were the pixels normalised when the model was trained? An ONNX file does not say it.\n".to_owned();
-    for (index, choice) in Normalisation::value_variants().iter().enumerate() {
-        let mark = if *choice == usual.0 { format!(" (default: {})", usual.1) } else { String::new() };
-        text += &format!("  {} {}: {}{mark}\n", index + 1, choice.as_str(), choice.meaning());
-    }
-    for _ in 0..3 {
-        let failed =
-            |error| Error::Failed(format!("the terminal cannot be used: {error}; set --normalisation instead"));
-        write!(stderr, "{text}Number, or Enter for the default: ").map_err(failed)?;
-        let mut line = String::new();
-        stdin.lock().read_line(&mut line).map_err(failed)?;
-        match line.trim() {
-            "" => return Ok(kept),
-            line => match line
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| Normalisation::value_variants().get(index.wrapping_sub(1)))
-            {
-                Some(&normalisation) => {
-                    return Ok(Some(Stated { normalisation, reason: ANSWERED, is_assumed: false }));
-                }
-                None => text.clear(),
-            },
-        }
-    }
-    Ok(kept)
 }
 
 fn parse_size(text: &str) -> Result<(u64, u64), String> {

@@ -194,6 +194,9 @@ const CORNERS_IN_PIXELS: &str = "; the boxes are read as x1, y1, x2, y2 in pixel
     coordinates = \"fractions\"); \"ssd\" if they are y1, x1, y2, x2, as TensorFlow's are";
 /// Why `first_class` is not certain.
 const FIRST_CLASS: &str = "the class index of the first label; 1 if 0 is the background, as in torchvision's models";
+/// Why `first_class` is 1 for outputs with the names and forms of torchvision's detectors.
+const AFTER_BACKGROUND: &str = "the class index of the first label: 0 is the background in torchvision's detectors, whose names \
+    and forms these outputs have; 0 for a model that has none";
 
 /// Scores [1, N, C] and boxes [1, N, 4].
 fn pair(input: &ImageInput, scores: &Output, boxes: &Output, evidence: Evidence) -> Option<Detector> {
@@ -284,7 +287,10 @@ fn suppressed(outputs: &[Output]) -> Option<Detector> {
     let reason = "the output with the number of boxes; empty if there is none";
     detector.settings.push(Setting::known("count", count, reason));
     if !is_of_tensorflow {
-        detector.settings.push(Setting::assumed("first_class", 0, FIRST_CLASS));
+        let is_of_torchvision =
+            rows == 1 && (boxes.name.as_str(), &*scores.name, &*classes.name) == ("boxes", "scores", "labels");
+        let (first, reason) = if is_of_torchvision { (1, AFTER_BACKGROUND) } else { (0, FIRST_CLASS) };
+        detector.settings.push(Setting::assumed("first_class", first, reason));
     }
     Some(detector)
 }

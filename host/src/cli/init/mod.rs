@@ -9,6 +9,7 @@
 //! - [`normalisation`]: how pixels become numbers.
 //! - [`plan`]: what is written, and what is decided by the outputs for the bundled sample.
 //! - [`setting`]: a line of a table `config`, with its reason.
+//! - [`questions`]: what a user on a terminal is asked.
 //! - [`folder`]: writes the folder.
 
 pub(in crate::cli) mod detectors;
@@ -21,6 +22,7 @@ pub(in crate::cli) mod pictures;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod probe;
 mod python_names;
+pub(in crate::cli) mod questions;
 pub(in crate::cli) mod recognition;
 pub(in crate::cli) mod setting;
 pub(in crate::cli) mod single_output;

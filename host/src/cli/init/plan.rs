@@ -47,6 +47,8 @@ pub(in crate::cli) struct Plan {
     pub(in crate::cli) labels: Option<u64>,
     /// The normalisation, if the user chose one.
     pub(in crate::cli) stated: Option<Stated>,
+    /// The settings of `image-preprocess` that the user chose.
+    pub(in crate::cli) answers: Vec<Setting>,
     /// The data folder; `None` for that in the new folder.
     pub(in crate::cli) data_dir: Option<PathBuf>,
 }
@@ -58,15 +60,29 @@ impl Plan {
         let usual = Stated { normalisation, reason, is_assumed: true };
         let Stated { normalisation, reason, is_assumed } = self.stated.unwrap_or(usual);
         let mut settings = self.input.settings();
-        settings.extend(task.geometry.iter().map(|setting| match setting.key {
+        settings.extend(self.geometry(task).into_iter().map(|setting| match setting.key {
             "channels" if normalisation.is_bgr() => Setting {
                 is_assumed,
                 ..Setting::known("channels", "bgr", format!("{}: {reason}", normalisation.meaning()))
             },
-            _ => setting.clone(),
+            _ => setting,
         }));
         settings.extend(normalisation.settings(&self.input, reason, is_assumed));
         settings
+    }
+
+    /// The settings of `image-preprocess` for a task, except normalisation, with the user's answers in their place.
+    fn geometry(&self, task: &Task) -> Vec<Setting> {
+        let answer = |key: &str| self.answers.iter().find(|answer| answer.key == key);
+        let resize = answer("resize").map(|answer| &*answer.value);
+        // Another way of resizing has its own defaults.
+        let is_kept = |setting: &&Setting| match setting.key {
+            "pad" => resize.is_none_or(|resize| resize == "\"letterbox\""),
+            "resize_shorter" => resize.is_none_or(|resize| resize == "\"crop\""),
+            _ => true,
+        };
+        let kept = task.geometry.iter().filter(is_kept);
+        kept.map(|setting| answer(setting.key).unwrap_or(setting).clone()).collect()
     }
 
     /// A sentence about the model.

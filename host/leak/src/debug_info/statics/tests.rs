@@ -86,6 +86,19 @@ fn a_static_has_a_bounded_number_of_pieces() {
     assert_eq!(found[1], Static { name: "x".to_owned(), address: 24, size: 4 });
 }
 
+#[test]
+fn a_piece_of_an_impossible_size_ends_the_pieces() {
+    let whole = [address(16), b"\x93\x04".to_vec()].concat();
+    for bytes in [u64::MAX / 8 + 1, u64::MAX] {
+        let huge = [address(24), vec![0x93], leb(bytes as usize)].concat();
+        let found = statics_of(&[word(), variable("x", &[whole.clone(), huge].concat(), FIRST)].concat());
+        assert_eq!(found, [Static { name: "x".to_owned(), address: 16, size: 4 }], "{bytes}");
+    }
+    let large = [address(24), vec![0x93], leb((u64::MAX / 8) as usize)].concat();
+    let found = statics_of(&[word(), variable("x", &large, FIRST)].concat());
+    assert_eq!(found, [Static { name: "x".to_owned(), address: 24, size: u32::MAX }]);
+}
+
 /// 20,000 nested namespaces with one variable each: the whole names together have 2 × 10^8 parts.
 #[test]
 fn deep_namespaces_take_linear_time() {
