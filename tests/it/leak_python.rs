@@ -141,6 +141,13 @@ fn mistakes(case: &Case, module: &str, report: &Value, summary: &str) -> Vec<Str
     if case.name == "incident" {
         wrong.extend(wrong_stack(report, summary));
     }
+    // A word that is left in a block of the interpreter is no holder.
+    let is_foreign = |line: &&str| line.trim_start().starts_with("held by") && !line.contains(&format!(" {module}."));
+    if case.name == "ordered"
+        && let Some(line) = summary.lines().find(is_foreign)
+    {
+        wrong.push(format!("another holder than the plugin: {line}"));
+    }
     // Each block belongs to an object.
     for leak in report["leaks"].as_array().expect("leaks") {
         let holders = leak["holders"].as_array().expect("holders");
@@ -181,7 +188,7 @@ fn each_case_in_python_has_its_true_verdict_bytes_and_chain() {
         let arguments = ["--rounds", "4", "--cache", cache, "--parameter", &parameter];
         wrong.extend(run(case, module, &plugin, corpus.path(), &arguments));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_none(&wrong);
     crate::leak_python_versions::check(&plugin, IMAGE..1.5 * IMAGE);
 }
 
@@ -200,7 +207,14 @@ fn each_shared_case_in_python_has_its_true_verdict_bytes_and_chain() {
         let Some(plugin) = component(case.name, &sources) else { return };
         wrong.extend(run(case, case.name, &plugin, corpus.path(), &["--rounds", "4"]));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_none(&wrong);
+}
+
+/// Asserts that nothing is wrong. The message of the panic has only the beginning of each mistake, so that it is seen.
+fn assert_none(wrong: &[String]) {
+    wrong.iter().for_each(|mistake| eprintln!("{mistake}"));
+    let beginnings: Vec<String> = wrong.iter().map(|mistake| mistake.chars().take(150).collect()).collect();
+    assert!(wrong.is_empty(), "{beginnings:?}");
 }
 
 /// Runs a case. Returns what is wrong.
@@ -215,8 +229,9 @@ fn run(case: &Case, module: &str, plugin: &Path, corpus: &Path, arguments: &[&st
     let mut report = laboratory.report();
     report["dot"] = laboratory.out("retention.dot").to_str().expect("text").into();
     let mut found = mistakes(case, module, &report, &summary);
-    // The runtime's own growth is named, and is not the plugin's.
-    if !summary.contains("componentize-py's runtime, not your code") || summary.contains("strip") {
+    // The runtime's own growth is named, and is not the plugin's. It keeps what goes to the host for a valid image.
+    let names_runtime = summary.contains("componentize-py's runtime, not your code");
+    if corpus.join("valid").is_dir() && !names_runtime || summary.contains("strip") {
         found.push(format!("the remarks are not those for Python: {summary}"));
     }
     if case.name == "incident" {

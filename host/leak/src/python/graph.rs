@@ -1,5 +1,6 @@
 //! What holds the objects: the shortest chain of references from a module's global to each of them.
 
+use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -55,10 +56,10 @@ impl Later {
 
 /// Gives a block that belongs to nobody yet to an object, and adds it to the blocks whose words are read. Each block is
 /// read once, so the time is linear.
-fn adopt(owners: &mut [Option<Owner>], words: &mut Vec<usize>, index: usize, object: u32) {
+fn adopt(owners: &mut [Option<Owner>], words: &mut Vec<(usize, u32)>, index: usize, object: u32) {
     if owners[index].is_none() {
         owners[index] = Some(Owner { object, is_loose: true });
-        words.push(index);
+        words.push((index, object));
     }
 }
 
@@ -134,9 +135,7 @@ impl<'a> Graph<'a> {
                     Reference::Words(index) => adopt(owners, &mut words, index, object),
                     Reference::Object(..) => {}
                 });
-                while let Some(index) = words.pop() {
-                    this.read_words(index, object, &mut words, &mut Later::default());
-                }
+                this.read_words(words, &mut Later::default());
             }
         }
         (!this.objects.are_too_many()).then_some(this)
@@ -163,11 +162,7 @@ impl<'a> Graph<'a> {
         loop {
             let Some(object) = queue.pop_front() else {
                 let next = hidden.next().or_else(|| {
-                    while let Some((index, owner)) = words.pop() {
-                        let mut more = Vec::new();
-                        self.read_words(index, owner, &mut more, &mut loose);
-                        words.extend(more.into_iter().map(|index| (index, owner)));
-                    }
+                    self.read_words(std::mem::take(&mut words), &mut loose);
                     loose.next()
                 });
                 let Some((parent, target, edge)) = next else { break };
@@ -189,25 +184,43 @@ impl<'a> Graph<'a> {
                     }
                 }
                 Reference::Storage(index) => Owner::note(&mut owners[index], object),
-                Reference::Words(index) => {
-                    let mut more = Vec::new();
-                    adopt(owners, &mut more, index, object);
-                    words.extend(more.into_iter().map(|index| (index, object)));
-                }
+                Reference::Words(index) => adopt(owners, &mut words, index, object),
             });
         }
     }
 
-    /// Reads a block that belongs to `owner`, and whose words are not known. Adds the objects that they lead to, and the
-    /// blocks without an object, which belong to the same owner.
-    fn read_words(&mut self, index: usize, owner: u32, blocks: &mut Vec<usize>, objects: &mut Later) {
+    /// Reads blocks whose words are not known, each with the object to which it belongs. Adds the objects that they lead to.
+    /// Blocks without an object to which they lead belong to the same objects, and are read, too: first all that are one
+    /// step away.
+    fn read_words(&mut self, mut blocks: Vec<(usize, u32)>, objects: &mut Later) {
+        while !blocks.is_empty() {
+            blocks = self.read_step(&blocks, objects);
+        }
+    }
+
+    /// Reads blocks, and returns those to which they lead, with their owners. A word may be left from what was there before. Such
+    /// words are few: of several blocks that lead to the same one, it belongs to the one that leads to most others.
+    fn read_step(&mut self, blocks: &[(usize, u32)], objects: &mut Later) -> Vec<(usize, u32)> {
         let (reached, owners) = (&self.reached, &mut self.owners);
-        let block = self.objects.blocks().blocks[index];
-        self.objects.words_of(block, &mut |reference| match reference {
-            Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(owner, target, edge),
-            Reference::Words(index) => adopt(owners, blocks, index, owner),
-            _ => {}
-        });
+        let (mut claims, mut counts) = (Vec::new(), vec![0_usize; blocks.len()]);
+        for (from, (index, owner)) in blocks.iter().enumerate() {
+            let block = self.objects.blocks().blocks[*index];
+            self.objects.words_of(block, &mut |reference| match reference {
+                Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(*owner, target, edge),
+                Reference::Words(target) if owners[target].is_none() => {
+                    claims.push((target, from));
+                    counts[from] += 1;
+                }
+                _ => {}
+            });
+        }
+        claims.sort_unstable_by_key(|&(target, from)| (target, Reverse(counts[from]), from));
+        claims.dedup_by_key(|(target, _)| *target);
+        let mut next = Vec::with_capacity(claims.len());
+        for (target, from) in claims {
+            adopt(owners, &mut next, target, blocks[from].1);
+        }
+        next
     }
 
     /// The object in the block with an index, or to which the block belongs.

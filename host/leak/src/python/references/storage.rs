@@ -9,6 +9,22 @@ use crate::python::types::{Kind, TypeInfo};
 const COMPACT: u32 = 1 << 5;
 const ASCII: u32 = 1 << 6;
 
+/// Types in C whose blocks have the bytes of a file, in which words are left from what was there before.
+const BUFFERS: &[&str] =
+    &["_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom", "_io.BytesIO", "_io.StringIO"];
+
+/// Words of a block of a code object that may refer to objects: `_PyCoCached` has four, and other blocks have none.
+const CACHED_BY_CODE: u32 = 4;
+
+/// How many words of a block of such an object may lead to something; `None` if all may.
+fn words_of_block(ty: &TypeInfo) -> Option<u32> {
+    match ty.kind {
+        Kind::ByteArray => Some(0),
+        Kind::Code => Some(CACHED_BY_CODE),
+        _ => BUFFERS.contains(&ty.name.as_str()).then_some(0),
+    }
+}
+
 impl Objects<'_> {
     /// The words of an object whose fields are not known: all, or those that a type in C has after the fields of the type that
     /// it derives from. Each that is the address of an object counts as a reference to it; a block without an object
@@ -37,8 +53,15 @@ impl Objects<'_> {
         for offset in all.filter(|&offset| !known(offset)) {
             let Some(target) = self.at(object, offset) else { break };
             match self.free_block(target) {
-                Some(index) if ty.kind == Kind::ByteArray => (seen.visit)(Reference::Storage(index)),
-                Some(index) => (seen.visit)(Reference::Words(index)),
+                Some(index) => match words_of_block(ty) {
+                    None => (seen.visit)(Reference::Words(index)),
+                    Some(count) => {
+                        (seen.visit)(Reference::Storage(index));
+                        for at in self.counted(0..count) {
+                            seen.weak_free(self.at(target, WORD * at).unwrap_or(0), super::Edge::Hidden);
+                        }
+                    }
+                },
                 None => seen.weak_free(target, super::Edge::Hidden),
             }
         }
