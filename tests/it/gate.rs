@@ -150,18 +150,26 @@ async fn measure() {
     server.stop().await;
 }
 
-/// The instructions of each path for one request.
-fn count() -> BTreeMap<String, u64> {
-    let out = TempDir::new().expect("a folder");
-    let file = out.path().join("counts");
+/// Runs the paths in valgrind with these options.
+fn run(options: &[&str]) {
     let mut valgrind = Command::new("python3");
-    valgrind.arg(folder().join("valgrind.py")).args(["valgrind", "--quiet", "--tool=callgrind"]);
-    valgrind.args(["--zero-before=*gate_begins*", "--dump-before=*gate_ends*"]);
-    valgrind.arg(format!("--callgrind-out-file={}", file.display()));
+    valgrind.arg(folder().join("valgrind.py")).args(["valgrind", "--quiet"]).args(options);
     valgrind.arg(std::env::current_exe().expect("a program")).args(["--exact", NAME, "--nocapture"]);
     let output = valgrind.env("GATE", "1").output().expect("it starts");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}{log}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The instructions of each path for one request.
+fn count() -> BTreeMap<String, u64> {
+    if !cache().is_dir() {
+        // Plugins are compiled in the same processor as below, but nothing is counted, which is many times slower.
+        run(&["--tool=none"]);
+    }
+    let out = TempDir::new().expect("a folder");
+    let file = out.path().join("counts");
+    let to = format!("--callgrind-out-file={}", file.display());
+    run(&["--tool=callgrind", "--zero-before=*gate_begins*", "--dump-before=*gate_ends*", &to]);
     let counted = paths("").into_iter().enumerate().map(|(index, path)| {
         let counts = std::fs::read_to_string(format!("{}.{}", file.display(), index + 1)).expect("counts");
         let total = counts.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));

@@ -83,6 +83,7 @@ fn shipped(frontends: &[u16; 2], socket: &Path, hosts: &[String]) -> String {
         config = config.replace(port, &format!("127.0.0.1:{frontend}"));
     }
     let http = format!("bind 127.0.0.1:{}\n", frontends[0]);
+    assert!(config.contains(&http), "{http}");
     config = config.replace(&http, &format!("{http}    bind {}\n", socket.display()));
     for (port, host) in ["127.0.0.1:8081", "127.0.0.1:8082", "127.0.0.1:8083"].iter().zip(hosts) {
         assert!(config.contains(port), "{port}");

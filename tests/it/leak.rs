@@ -78,13 +78,14 @@ pub(crate) fn corpus() -> TempDir {
     corpus
 }
 
-/// A corpus of one class: broken images. A run of each class is spared.
-pub(crate) fn broken() -> TempDir {
+/// A corpus of one class, broken images, or of two with `valid` ones. A run of each further class is spared.
+pub(crate) fn few(valid: bool) -> TempDir {
     let corpus = TempDir::new().expect("a folder");
-    for digit in 0..4 {
+    for digit in 0..if valid { 6 } else { 4 } {
         let extension = if digit == 3 { "jpg" } else { "png" };
         let bytes = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
-        std::fs::write(corpus.path().join(format!("{digit}.{extension}")), &bytes[..bytes.len() / 2]).expect("written");
+        let length = if digit < 4 { bytes.len() / 2 } else { bytes.len() };
+        std::fs::write(corpus.path().join(format!("{digit}.{extension}")), &bytes[..length]).expect("written");
     }
     corpus
 }

@@ -35,7 +35,7 @@ fn status(output: &Output) -> String {
 fn clients_behind_a_cut_cable_hold_nothing_for_long() {
     let Some([near, far]) = hosts() else { return };
     near.connect("near", &far, "far", 0);
-    let limits = "[server]\nreply_budget = \"20MiB\"\nbudget_wait = \"0s\"\nreply_timeout = \"2s\"\nbody_timeout = \"10m\"\n\
+    let limits = "[server]\nreply_budget = \"20MiB\"\nbudget_wait = \"0s\"\nreply_timeout = \"8s\"\nbody_timeout = \"10m\"\n\
                   max_body = \"8MiB\"\nbody_budget = \"8MiB\"\nmax_caller_concurrency = 1\n";
     let guests = guests_config("tester", "deadline = \"60s\"");
     let config = format!("cache_dir = {:?}\n{limits}{guests}max_output = \"16MiB\"\n", shared_cache());

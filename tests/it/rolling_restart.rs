@@ -12,6 +12,7 @@ use crate::drain::{Connection, INFER, PATIENCE, Reply};
 use crate::haproxy::{HaProxy, program};
 use crate::namespaces::{Host, hosts};
 use crate::process::{BINARY, Process, Setup};
+use crate::wrapped::is_root;
 
 #[test]
 fn a_rolling_restart_behind_haproxy_without_retries_fails_no_request() {
@@ -47,7 +48,11 @@ struct Machines {
 impl Machines {
     /// `None` if this machine cannot have network namespaces; then the reason is printed.
     fn new() -> Option<Self> {
-        let [of_proxy, a, b, c] = hosts()?;
+        let found = if is_root() { hosts() } else { None };
+        let Some([of_proxy, a, b, c]) = found else {
+            println!("no network namespaces: the hosts and HAProxy run beside each other");
+            return None;
+        };
         let of_hosts = [a, b, c];
         for (host, number) in of_hosts.iter().zip(1..) {
             of_proxy.connect(&format!("host{number}"), host, "proxy", number);

@@ -116,6 +116,73 @@ fn init_asks_on_a_terminal_what_the_model_does_not_say() {
     assert!(config.contains("channels = \"rgb\"") && seen.contains("\r\n  channels = "), "{seen}{config}");
 }
 
+/// The settings of a folder's `[…config]` tables, without those of the model.
+fn settings(folder: &Path) -> Vec<String> {
+    let config = std::fs::read_to_string(folder.join("plimsoll.toml")).expect("written");
+    let lines = config.lines().filter(|line| line.contains("  # ") || line.contains("# as you answered"));
+    lines.map(str::to_owned).collect()
+}
+
+/// Runs `init` for a detector of torchvision's form with these answers. Returns what the terminal showed, and the settings.
+fn init_detector(answers: &[&str]) -> Option<(String, Vec<String>)> {
+    let folder = TempDir::new().expect("a folder");
+    let image = [Some(1), Some(3), Some(64), Some(64)];
+    let model = Onnx::new(22).input("x", &image).floats("zero", &[], &[0.0]);
+    let model = model
+        .node("GlobalAveragePool", &["x"], "mean", &[])
+        .node("Flatten", &["mean"], "flat", &[("axis", 1)])
+        .node("ReduceSum", &["flat"], "sum", &[("keepdims", 0)])
+        .node("Mul", &["sum", "zero"], "none", &[])
+        .floats("some boxes", &[1, 4], &[8.0, 16.0, 24.0, 48.0])
+        .floats("some scores", &[1], &[0.9])
+        .floats("some labels", &[1], &[1.0])
+        .node("Add", &["some boxes", "none"], "boxes", &[])
+        .node("Add", &["some scores", "none"], "scores", &[])
+        .node("Add", &["some labels", "none"], "whole", &[])
+        .node("Cast", &["whole"], "labels", &[("to", 7)])
+        .open_output("boxes")
+        .open_output("scores")
+        .int_output("labels", &[Some(1)]);
+    let file = folder.path().join("model.onnx");
+    std::fs::write(&file, model.bytes()).expect("written");
+    let (made, state) = (folder.path().join("made"), folder.path().join("data"));
+    let [file, made_text, state] = [&file, &made, &state].map(|path| path.to_str().expect("text"));
+    let answers: Vec<_> = answers.iter().map(|answer| ("for the default: ", *answer)).collect();
+    let seen = on_terminal("", &answers, &["init", file, "--dir", made_text, "--data-dir", state])?;
+    assert!(seen.contains("Reply to the bundled sample"), "{seen}");
+    Some((seen, settings(&made)))
+}
+
+/// Mean and deviation of ImageNet are in the order red, green, blue; the settings are in that of the channels.
+#[test]
+fn answers_of_init_fit_together() {
+    // ImageNet; stretched; blue, green, red, by its value; the first class is 1.
+    let Some((_, settings)) = init_detector(&["1\n", "1\n", "bgr\n", "2\n"]) else { return };
+    let has = |start: &str| settings.iter().find(|line| line.starts_with(start));
+    for line in ["resize = \"stretch\"", "channels = \"bgr\"", "first_class = 1", "mean = [103.53, 116.28, 123.675]"] {
+        let found = has(line).unwrap_or_else(|| panic!("{line} is missing: {settings:#?}"));
+        assert!(found.ends_with("as you answered") && !found.contains("CHECK"), "{found}");
+    }
+    // A border belongs to another way of resizing.
+    assert!(has("pad").is_none(), "{settings:#?}");
+    // Caffe means blue, green, red, so the order is not asked.
+    let Some((seen, settings)) = init_detector(&["caffe\n", "3\n", "\n"]) else { return };
+    assert!(!seen.contains("`channels`?"), "{seen}");
+    let has = |start: &str| settings.iter().find(|line| line.starts_with(start));
+    for line in ["resize = \"crop\"", "channels = \"bgr\"", "mean = [103.939, 116.779, 123.68]"] {
+        assert!(has(line).is_some_and(|line| !line.contains("CHECK")), "{line}: {settings:#?}");
+    }
+    assert!(has("first_class = 1").is_some_and(|line| line.contains("# CHECK")), "Enter: {settings:#?}");
+}
+
+/// Control-D: the input ends.
+#[test]
+fn init_asks_no_more_after_the_end_of_the_input() {
+    let Some((seen, settings)) = init_detector(&["\u{4}"]) else { return };
+    assert_eq!(seen.matches("for the default: ").count(), 1, "{seen}");
+    assert!(!settings.iter().any(|line| line.contains("as you answered")), "{settings:#?}");
+}
+
 #[test]
 fn a_replay_on_a_terminal_counts_the_recordings() {
     let folder = TempDir::new().expect("a folder");

@@ -55,7 +55,7 @@ impl Later {
 }
 
 /// Gives a block that belongs to nobody yet to an object, and adds it to the blocks whose words are read. Each block is
-/// read once, so the time is linear.
+/// read once, so the time is linear but for sorting.
 fn adopt(owners: &mut [Option<Owner>], words: &mut Vec<(usize, u32)>, index: usize, object: u32) {
     if owners[index].is_none() {
         owners[index] = Some(Owner { object, is_loose: true });
@@ -199,26 +199,29 @@ impl<'a> Graph<'a> {
     }
 
     /// Reads blocks, and returns those to which they lead, with their owners. A word may be left from what was there before. Such
-    /// words are few: of several blocks that lead to the same one, it belongs to the one that leads to most others.
+    /// words are few: of several objects whose blocks lead to the same one, it belongs to the object that leads to most others.
     fn read_step(&mut self, blocks: &[(usize, u32)], objects: &mut Later) -> Vec<(usize, u32)> {
         let (reached, owners) = (&self.reached, &mut self.owners);
-        let (mut claims, mut counts) = (Vec::new(), vec![0_usize; blocks.len()]);
-        for (from, (index, owner)) in blocks.iter().enumerate() {
-            let block = self.objects.blocks().blocks[*index];
+        let mut claims = Vec::new();
+        for &(index, owner) in blocks {
+            let block = self.objects.blocks().blocks[index];
             self.objects.words_of(block, &mut |reference| match reference {
-                Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(*owner, target, edge),
-                Reference::Words(target) if owners[target].is_none() => {
-                    claims.push((target, from));
-                    counts[from] += 1;
-                }
+                Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(owner, target, edge),
+                Reference::Words(target) if owners[target].is_none() => claims.push((target, owner)),
                 _ => {}
             });
         }
-        claims.sort_unstable_by_key(|&(target, from)| (target, Reverse(counts[from]), from));
-        claims.dedup_by_key(|(target, _)| *target);
-        let mut next = Vec::with_capacity(claims.len());
-        for (target, from) in claims {
-            adopt(owners, &mut next, target, blocks[from].1);
+        claims.sort_unstable();
+        claims.dedup();
+        let mut counts: HashMap<u32, usize> = HashMap::new();
+        for (_, owner) in &claims {
+            *counts.entry(*owner).or_default() += 1;
+        }
+        claims.sort_unstable_by_key(|&(target, owner)| (target, Reverse(counts[&owner]), owner));
+        let mut next = Vec::new();
+        for (target, owner) in claims {
+            // The first one of each block takes it.
+            adopt(owners, &mut next, target, owner);
         }
         next
     }

@@ -13,7 +13,7 @@ use crate::cli::init::labels::{FoundLabels, Labels};
 use crate::cli::init::normalisation::Normalisation;
 use crate::cli::init::plan::{Plan, Stated};
 use crate::cli::init::probe::{ModelFiles, Probe};
-use crate::cli::init::questions;
+use crate::cli::init::questions::Questions;
 use crate::cli::init::recognition::recognise;
 use crate::cli::init::setting::Setting;
 use crate::cli::init::task::Task;
@@ -90,6 +90,7 @@ impl Init {
         // What does not fit is refused before anything is written.
         let is_named = self.labels.is_some();
         fitting_labels(labels.as_ref(), &task, is_named)?;
+        let mut questions = Questions::new();
         let stated = match self.normalisation {
             Some(_) if input.is_u8() => {
                 return Err(Error::Failed(format!(
@@ -97,15 +98,20 @@ impl Init {
                     input.name
                 )));
             }
-            Some(chosen) => Some(Stated { normalisation: chosen, reason: "--normalisation", is_assumed: false }),
+            Some(chosen) => Some(Stated { normalisation: chosen, reason: "--normalisation" }),
             None if input.is_u8() => None,
-            None => questions::normalisation(task.normalisation)?,
+            None => questions.normalisation(task.normalisation)?,
         };
-        let answers = questions::geometry(&task, stated)?;
+        // The order of the colours is a part of some normalisations.
+        let is_bgr = stated.map_or(task.normalisation.0, |stated| stated.normalisation).is_bgr();
+        let open = task.geometry.iter().filter(|setting| !is_bgr || setting.key != "channels");
+        let mut answers: Vec<_> = open.filter(|setting| setting.is_assumed).cloned().collect();
+        questions.settings(&mut answers)?;
+        answers.retain(|setting| !setting.is_assumed);
         let data_dir = self.data_dir.clone();
         let mut plan = Plan { name, model, files, input, probe, labels: count, stated, answers, data_dir };
         let mut task = plan.decide(task, &folder).await?;
-        questions::postprocess(&mut task)?;
+        questions.settings(&mut task.settings)?;
         let used = fitting_labels(labels.as_ref(), &task, is_named)?;
         let config = plan.write(&folder, &task, used)?;
         out!("{}", plan.description(&task));

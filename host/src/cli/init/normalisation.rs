@@ -49,8 +49,8 @@ impl Normalisation {
         }
     }
 
-    /// Mean and standard deviation in fractions of 255.
-    fn statistics(self, channels: u64) -> Option<(Vec<f64>, Vec<f64>)> {
+    /// Mean and standard deviation in fractions of 255, in the order of the channels. `is_bgr`: blue is the first one.
+    fn statistics(self, channels: u64, is_bgr: bool) -> Option<(Vec<f64>, Vec<f64>)> {
         let (mean, deviation) = match self {
             Self::Imagenet => (vec![0.485, 0.456, 0.406], vec![0.229, 0.224, 0.225]),
             Self::Clip => {
@@ -61,12 +61,16 @@ impl Normalisation {
             Self::Caffe => ([103.939, 116.779, 123.68].map(|mean| mean / 255.0).to_vec(), vec![1.0 / 255.0]),
             Self::Raw => return None,
         };
-        // For gray images, the mean over the three colours.
-        let average = |values: Vec<f64>| match values.len() {
+        let in_order = |mut values: Vec<f64>| match values.len() {
+            // For gray images, the mean over the three colours.
             3 if channels == 1 => vec![values.iter().sum::<f64>() / 3.0],
+            3 if is_bgr != self.is_bgr() => {
+                values.reverse();
+                values
+            }
             _ => values,
         };
-        Some((average(mean), average(deviation)))
+        Some((in_order(mean), in_order(deviation)))
     }
 
     /// True if it is for the order blue, green, red.
@@ -74,12 +78,19 @@ impl Normalisation {
         self == Self::Caffe
     }
 
-    /// The settings of `image-preprocess`. `reason` says why this normalisation is used.
-    pub(in crate::cli) fn settings(self, input: &ImageInput, reason: &str, is_assumed: bool) -> Vec<Setting> {
+    /// The settings of `image-preprocess`. `is_bgr`: its channels are blue, green, red. `reason` says why this normalisation is
+    /// used.
+    pub(in crate::cli) fn settings(
+        self,
+        input: &ImageInput,
+        is_bgr: bool,
+        reason: &str,
+        is_assumed: bool,
+    ) -> Vec<Setting> {
         if input.is_u8() {
             return Vec::new();
         }
-        let Some((mean, deviation)) = self.statistics(input.channels) else {
+        let Some((mean, deviation)) = self.statistics(input.channels, is_bgr) else {
             let value = toml::Value::Float(1.0);
             let reason = format!("{}: {reason}", self.meaning());
             return vec![Setting { is_assumed, ..Setting::known("scale", value, reason) }];

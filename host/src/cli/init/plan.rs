@@ -27,8 +27,6 @@ pub(in crate::cli) struct Stated {
     pub(in crate::cli) normalisation: Normalisation,
     /// Why it is used.
     pub(in crate::cli) reason: &'static str,
-    /// True if the user kept the usual one.
-    pub(in crate::cli) is_assumed: bool,
 }
 
 /// What is known about a model.
@@ -56,9 +54,10 @@ pub(in crate::cli) struct Plan {
 impl Plan {
     /// The settings of `image-preprocess` for a task.
     pub(in crate::cli) fn preprocess(&self, task: &Task) -> Vec<Setting> {
-        let (normalisation, reason) = task.normalisation;
-        let usual = Stated { normalisation, reason, is_assumed: true };
-        let Stated { normalisation, reason, is_assumed } = self.stated.unwrap_or(usual);
+        let (normalisation, reason, is_assumed) = match self.stated {
+            Some(Stated { normalisation, reason }) => (normalisation, reason, false),
+            None => (task.normalisation.0, task.normalisation.1, true),
+        };
         let mut settings = self.input.settings();
         settings.extend(self.geometry(task).into_iter().map(|setting| match setting.key {
             "channels" if normalisation.is_bgr() => Setting {
@@ -67,7 +66,8 @@ impl Plan {
             },
             _ => setting,
         }));
-        settings.extend(normalisation.settings(&self.input, reason, is_assumed));
+        let is_bgr = settings.iter().any(|setting| setting.key == "channels" && setting.value == "\"bgr\"");
+        settings.extend(normalisation.settings(&self.input, is_bgr, reason, is_assumed));
         settings
     }
 

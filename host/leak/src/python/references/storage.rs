@@ -28,7 +28,7 @@ fn words_of_block(ty: &TypeInfo) -> Option<u32> {
 impl Objects<'_> {
     /// The words of an object whose fields are not known: all, or those that a type in C has after the fields of the type that
     /// it derives from. Each that is the address of an object counts as a reference to it; a block without an object
-    /// belongs to this object, and so do the blocks that its words lead to, unless it has only bytes.
+    /// belongs to this object, and so do the blocks that its words lead to, unless it has bytes (or, of a code object, a struct).
     pub(super) fn storage(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>) {
         let offsets = &self.interpreter.offsets;
         let (from, end) = match ty.kind {
@@ -57,7 +57,8 @@ impl Objects<'_> {
                     None => (seen.visit)(Reference::Words(index)),
                     Some(count) => {
                         (seen.visit)(Reference::Storage(index));
-                        for at in self.counted(0..count) {
+                        let words = self.blocks.blocks[index].usable() / WORD;
+                        for at in self.counted(0..count.min(words)) {
                             seen.weak_free(self.at(target, WORD * at).unwrap_or(0), super::Edge::Hidden);
                         }
                     }
