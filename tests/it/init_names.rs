@@ -124,6 +124,15 @@ fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
         for (key, value) in [("layout", "\"nms\""), ("first_class", first_class), ("resize", "\"letterbox\"")] {
             assert!(assumed.contains(&(key.to_owned(), value.to_owned())), "{name}: {key}: {printed}{config}");
         }
+        // A list of labels with the background has its own first class.
+        if name == "torchvision" {
+            let file = folder.join("labels of coco");
+            std::fs::write(&file, "__background__\nperson\nbicycle\n").expect("written");
+            let labels = ["--labels", file.to_str().expect("text")];
+            let (printed, config, _) = site.made("with-background", &model, &labels);
+            assert!(config.contains("first_class = 0") && !printed.contains("first_class"), "{printed}{config}");
+            assert!(printed.contains("\"label\":\"person\"") && printed.contains("\"label\":\"bicycle\""), "{printed}");
+        }
         // The sample is as large as the input.
         let boxes = ["\"box\":[8.0,16.0,24.0,48.0]", "\"box\":[40.0,4.0,60.0,12.0]", "\"box\":[1.0,1.0,30.0,30.0]"];
         for (at, wanted) in boxes.iter().enumerate() {

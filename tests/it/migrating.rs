@@ -247,6 +247,7 @@ fn the_model_for_triton_and_the_plugin_give_the_same_tensors_and_errors() {
         work.write(&format!("scans/{digit}"), frame(digit));
     }
     work.write("scans/cut-off", &frame(7)[..100]);
+    work.write("scans/cut-off-too", &frame(8)[..50]);
     work.write("scans/no-areas", [0, 0, 8, 0]);
     work.write("scans/no-header", "no");
     let output = Command::new(&python).current_dir(work.path("")).args(["-c", BOTH]).output().expect("it starts");
@@ -257,13 +258,14 @@ fn the_model_for_triton_and_the_plugin_give_the_same_tensors_and_errors() {
     assert_eq!(lines[..10], of_images, "{printed}");
     for (line, words) in lines[10..].iter().zip([
         "cut-off error the scan is cut off",
+        "cut-off-too error the scan is cut off",
         "no-areas error the body is not a scan",
         "no-header error the body is not a scan",
-        "kept 1",
+        "kept 2",
     ]) {
         assert!(line.starts_with(words), "{printed}");
     }
-    assert_eq!(lines.len(), 14, "{printed}");
+    assert_eq!(lines.len(), 15, "{printed}");
 }
 
 #[test]

@@ -87,6 +87,8 @@ async fn oip_an_unloaded_pipeline_stays_unloaded_when_plugins_or_configuration_c
     let reload = app.deployments.clone().change(async move |serving, deployer| deployer.reload(serving, config).await);
     let reloaded = reload.await;
     reloaded.expect("served");
+    // The stop below waits until nothing uses it.
+    drop(app);
     assert_eq!(server.get("/v2/models/p/ready").await.status, 503);
     assert_eq!(post(&server, "/v2/repository/models/p/load", &[], "").await.0, 200);
     assert_eq!(

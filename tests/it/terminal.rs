@@ -92,14 +92,15 @@ fn init_asks_on_a_terminal_what_the_model_does_not_say() {
     let [file, made_text, data] = [&file, &made, &data].map(|path| path.to_str().expect("text"));
     let arguments = ["init", file, "--dir", made_text, "--data-dir", data];
     // The first answer is not in the list, so it asks again. The order of the colours is left as it is.
-    let answers = ["17\n", "3\n", "2\n", "\n", "3\n"].map(|answer| ("for the default: ", answer));
+    let answers = ["17\n", "3\n", "2\n", "\n", "2\n"].map(|answer| ("for the default: ", answer));
     let Some(seen) = on_terminal("", &answers, &arguments) else { return };
     for wanted in [
         "How were the pixels normalised",
         "0 to 1",
         "(default: ",
-        "`resize`",
-        "`scores`",
+        "write a number from 1 to 6",
+        "`resize` of the image?",
+        "`scores` of the reply?",
         "Reply to the bundled sample",
         "compiling ",
     ] {
@@ -108,7 +109,7 @@ fn init_asks_on_a_terminal_what_the_model_does_not_say() {
     let config = std::fs::read_to_string(made.join("plimsoll.toml")).expect("written");
     // What the user answered is no assumption.
     assert!(config.contains("# 0 to 1: as you answered") && !config.contains("\nmean"), "{config}");
-    for line in ["resize = \"letterbox\"", "scores = \"ready\""] {
+    for line in ["resize = \"letterbox\"", "scores = \"logits\""] {
         let line = config.lines().find(|known| known.starts_with(line));
         assert!(line.is_some_and(|line| line.ends_with("as you answered") && !line.contains("CHECK")), "{config}");
     }
@@ -156,10 +157,10 @@ fn init_detector(answers: &[&str]) -> Option<(String, Vec<String>)> {
 /// Mean and deviation of ImageNet are in the order red, green, blue; the settings are in that of the channels.
 #[test]
 fn answers_of_init_fit_together() {
-    // ImageNet; stretched; blue, green, red, by its value; the first class is 1.
-    let Some((_, settings)) = init_detector(&["1\n", "1\n", "bgr\n", "2\n"]) else { return };
+    // ImageNet; stretched; blue, green, red, and the first class, by their values.
+    let Some((_, settings)) = init_detector(&["1\n", "1\n", "bgr\n", "0\n"]) else { return };
     let has = |start: &str| settings.iter().find(|line| line.starts_with(start));
-    for line in ["resize = \"stretch\"", "channels = \"bgr\"", "first_class = 1", "mean = [103.53, 116.28, 123.675]"] {
+    for line in ["resize = \"stretch\"", "channels = \"bgr\"", "first_class = 0", "mean = [103.53, 116.28, 123.675]"] {
         let found = has(line).unwrap_or_else(|| panic!("{line} is missing: {settings:#?}"));
         assert!(found.ends_with("as you answered") && !found.contains("CHECK"), "{found}");
     }
@@ -167,7 +168,7 @@ fn answers_of_init_fit_together() {
     assert!(has("pad").is_none(), "{settings:#?}");
     // Caffe means blue, green, red, so the order is not asked.
     let Some((seen, settings)) = init_detector(&["caffe\n", "3\n", "\n"]) else { return };
-    assert!(!seen.contains("`channels`?"), "{seen}");
+    assert!(!seen.contains("`channels` of"), "{seen}");
     let has = |start: &str| settings.iter().find(|line| line.starts_with(start));
     for line in ["resize = \"crop\"", "channels = \"bgr\"", "mean = [103.939, 116.779, 123.68]"] {
         assert!(has(line).is_some_and(|line| !line.contains("CHECK")), "{line}: {settings:#?}");

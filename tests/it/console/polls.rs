@@ -99,11 +99,12 @@ async fn an_hour_of_polls_does_not_move_the_memory_of_the_server() {
         for turn in 0..POLLS / PARTS {
             get(polls[turn % polls.len()]).await;
         }
-        // Afterwards threads may still touch memory for the first time, but a leak is in each part.
+        // Afterwards threads may still touch memory for the first time, in one part.
         if part > 0 {
             grown.push(resident().await - before);
         }
     }
     println!("{POLLS} polls: {grown:?} bytes more are resident after each part");
-    assert!(grown.iter().any(|grown| *grown < (1 << 20) / PARTS as i64), "{grown:?} bytes");
+    grown.sort_unstable();
+    assert!(grown[1] < (1 << 20) / PARTS as i64, "{grown:?} bytes");
 }

@@ -193,14 +193,21 @@ impl<'a> Graph<'a> {
     /// Blocks without an object to which they lead belong to the same objects, and are read, too: first all that are one
     /// step away.
     fn read_words(&mut self, mut blocks: Vec<(usize, u32)>, objects: &mut Later) {
+        let mut counts = HashMap::new();
         while !blocks.is_empty() {
-            blocks = self.read_step(&blocks, objects);
+            blocks = self.read_step(&blocks, &mut counts, objects);
         }
     }
 
     /// Reads blocks, and returns those to which they lead, with their owners. A word may be left from what was there before. Such
-    /// words are few: of several objects whose blocks lead to the same one, it belongs to the object that leads to most others.
-    fn read_step(&mut self, blocks: &[(usize, u32)], objects: &mut Later) -> Vec<(usize, u32)> {
+    /// words are few: of several objects whose blocks lead to the same one, it belongs to the object that has led to most blocks so
+    /// far (`counts`). In a chain of single blocks this may be the wrong one.
+    fn read_step(
+        &mut self,
+        blocks: &[(usize, u32)],
+        counts: &mut HashMap<u32, usize>,
+        objects: &mut Later,
+    ) -> Vec<(usize, u32)> {
         let (reached, owners) = (&self.reached, &mut self.owners);
         let mut claims = Vec::new();
         for &(index, owner) in blocks {
@@ -213,7 +220,6 @@ impl<'a> Graph<'a> {
         }
         claims.sort_unstable();
         claims.dedup();
-        let mut counts: HashMap<u32, usize> = HashMap::new();
         for (_, owner) in &claims {
             *counts.entry(*owner).or_default() += 1;
         }

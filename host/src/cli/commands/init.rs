@@ -106,12 +106,15 @@ impl Init {
         let is_bgr = stated.map_or(task.normalisation.0, |stated| stated.normalisation).is_bgr();
         let open = task.geometry.iter().filter(|setting| !is_bgr || setting.key != "channels");
         let mut answers: Vec<_> = open.filter(|setting| setting.is_assumed).cloned().collect();
-        questions.settings(&mut answers)?;
+        questions.settings("the image", &mut answers)?;
         answers.retain(|setting| !setting.is_assumed);
         let data_dir = self.data_dir.clone();
         let mut plan = Plan { name, model, files, input, probe, labels: count, stated, answers, data_dir };
         let mut task = plan.decide(task, &folder).await?;
-        questions.settings(&mut task.settings)?;
+        if let Some(labels) = &labels {
+            task.note_first_label(&labels.names);
+        }
+        questions.settings("the reply", &mut task.settings)?;
         let used = fitting_labels(labels.as_ref(), &task, is_named)?;
         let config = plan.write(&folder, &task, used)?;
         out!("{}", plan.description(&task));

@@ -41,8 +41,9 @@ const fn training(
 const YOLO: Training = training(Normalisation::Unit, Some(114), false, "as YOLOv5 to YOLO26 are trained");
 const YOLOX: Training = training(Normalisation::Raw, Some(114), true, "as YOLOX is trained");
 const SSD: Training = training(Normalisation::Symmetric, None, false, "as SSD of TensorFlow is trained");
-const NMS: Training =
-    training(Normalisation::Unit, Some(114), false, "as YOLO is trained; torchvision's detectors take 0 to 1, too");
+const NMS: Training = training(Normalisation::Unit, Some(114), false, "as YOLO is trained");
+const TORCHVISION: Training =
+    training(Normalisation::Unit, Some(0), false, "as torchvision's detectors, which take 0 to 1 and fill up with 0");
 const DETR: Training = training(Normalisation::Imagenet, None, false, "as DETR is trained");
 const RT_DETR: Training = training(Normalisation::Unit, None, false, "as RT-DETR is trained");
 const RETINANET: Training = training(Normalisation::Imagenet, None, false, "as RetinaNet of torchvision is trained");
@@ -290,6 +291,9 @@ fn suppressed(outputs: &[Output]) -> Option<Detector> {
         let is_of_torchvision =
             rows == 1 && (boxes.name.as_str(), &*scores.name, &*classes.name) == ("boxes", "scores", "labels");
         let (first, reason) = if is_of_torchvision { (1, AFTER_BACKGROUND) } else { (0, FIRST_CLASS) };
+        if is_of_torchvision {
+            detector.training = TORCHVISION;
+        }
         detector.settings.push(Setting::assumed("first_class", first, reason));
     }
     Some(detector)

@@ -40,23 +40,32 @@ impl Questions {
         let all = Normalisation::value_variants();
         let choices: Vec<_> = all.iter().map(|choice| (choice.as_str(), choice.meaning())).collect();
         let question = "How were the pixels normalised when the model was trained? An ONNX file does not say it.";
-        let answer = self.choose(question, &choices, usual.0.as_str(), usual.1)?;
+        let named = |text: &str| {
+            let chosen = Normalisation::from_str(text, true).ok()?;
+            all.iter().position(|choice| *choice == chosen)
+        };
+        let answer = self.choose(question, &choices, usual.0.as_str(), usual.1, &named)?;
         Ok(answer.map(|chosen| Stated { normalisation: all[chosen], reason: ANSWERED }))
     }
 
-    /// Asks for each setting that is assumed, and of which the possible values are few. Writes the answers into the settings.
+    /// Asks for each setting that is assumed, and of which the possible values are few. Writes the answers into the settings. `of`:
+    /// what they are settings of.
     ///
     /// # Errors
     /// If the terminal cannot be used.
-    pub(in crate::cli) fn settings(&mut self, settings: &mut [Setting]) -> Result<(), Error> {
+    pub(in crate::cli) fn settings(&mut self, of: &str, settings: &mut [Setting]) -> Result<(), Error> {
         for setting in settings.iter_mut().filter(|setting| setting.is_assumed) {
             let choices = choices(setting.key);
             let is_known = choices.iter().any(|(value, _)| *value == setting.value);
             if !is_known {
                 continue;
             }
-            let question = format!("`{}`? The model does not say it.", setting.key);
-            if let Some(chosen) = self.choose(&question, choices, &setting.value, &setting.reason)? {
+            let question = format!("`{}` of {of}? The model does not say it.", setting.key);
+            let named = |text: &str| {
+                let is_value = |(value, _): &Choice| value.trim_matches('"') == text.trim_matches('"');
+                choices.iter().position(is_value)
+            };
+            if let Some(chosen) = self.choose(&question, choices, &setting.value, &setting.reason, &named)? {
                 setting.value = choices[chosen].0.to_owned();
                 setting.reason = ANSWERED.to_owned();
                 setting.is_assumed = false;
@@ -65,14 +74,15 @@ impl Questions {
         Ok(())
     }
 
-    /// Asks for one of several choices. `reason` says why the default is the default. `None` if the user keeps it, or gives no
-    /// answer of the list.
+    /// Asks for one of several choices. `reason` says why the default is the default; `named` finds a choice by its value. `None` if
+    /// the user keeps the default, or gives no answer of the list.
     fn choose(
         &mut self,
         question: &str,
         choices: &[Choice],
         default: &str,
         reason: &str,
+        named: &dyn Fn(&str) -> Option<usize>,
     ) -> Result<Option<usize>, Error> {
         if self.is_over {
             return Ok(None);
@@ -100,10 +110,8 @@ impl Questions {
                 return Ok(None);
             }
             let number = line.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
-            let is_value = |(value, _): &Choice| value.trim_matches('"') == line.trim_matches('"');
-            let chosen = number.filter(|chosen| *chosen < choices.len());
-            // The number in the list counts first.
-            if let Some(chosen) = chosen.or_else(|| choices.iter().position(is_value)) {
+            // A value can be a number, too, and then it is meant.
+            if let Some(chosen) = named(&line).or(number).filter(|chosen| *chosen < choices.len()) {
                 return Ok(Some(chosen));
             }
             text = format!("That is no answer of the list: write a number from 1 to {}.\n", choices.len());
@@ -124,13 +132,13 @@ fn choices(key: &str) -> &'static [Choice] {
         "channels" => &[("\"rgb\"", "as Pillow and torchvision read images"), ("\"bgr\"", "as OpenCV reads them")],
         "scores" => &[
             ("\"softmax\"", "logits of classes of which one is right"),
-            ("\"logits\"", "logits that the reply has as they are"),
+            ("\"logits\"", "the same, also if they look like probabilities"),
             ("\"ready\"", "probabilities"),
         ],
         "threshold" => &[("0.5", "the scores are probabilities"), ("0.0", "the scores are logits")],
         "blank" => &[("\"first\"", ""), ("\"last\"", "")],
         "pooling" => &[("\"first\"", "the first token (CLS)"), ("\"mean\"", "the mean of all tokens")],
-        "first_class" => &[("0", ""), ("1", "0 is the background")],
+        "first_class" => &[("1", "class 0 is the background, and the labels do not have it"), ("0", "")],
         "background_class" => &[("0", "the first class means \"no object\""), ("-1", "no class means it")],
         _ => &[],
     }

@@ -40,6 +40,16 @@ impl Task {
         }
     }
 
+    /// Notes that the labels have the background, if so: then the first class is theirs. torchvision's list of COCO's classes begins
+    /// with `__background__`.
+    pub(in crate::cli) fn note_first_label(&mut self, labels: &[String]) {
+        let is_background = |label: &String| label.trim_matches('_').eq_ignore_ascii_case("background");
+        let first_class = self.settings.iter_mut().find(|setting| setting.key == "first_class");
+        if let (Some(setting), true) = (first_class, labels.first().is_some_and(is_background)) {
+            *setting = Setting::known("first_class", 0, "the first label is the background");
+        }
+    }
+
     /// Adds what `image-preprocess` does by default, because the model does not say it either.
     pub(in crate::cli) fn with_defaults(mut self, input: &ImageInput) -> Self {
         let has = |key: &str| self.geometry.iter().any(|setting| setting.key == key);

@@ -10,10 +10,10 @@ const COMPACT: u32 = 1 << 5;
 const ASCII: u32 = 1 << 6;
 
 /// Types in C whose blocks have the bytes of a file, in which words are left from what was there before.
-const BUFFERS: &[&str] =
-    &["_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom", "_io.BytesIO", "_io.StringIO"];
+const BUFFERS: &[&str] = &["_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"];
 
-/// Words of a block of a code object that may refer to objects: `_PyCoCached` has four, and other blocks have none.
+/// Words of a block of a code object that may refer to objects: `_PyCoCached` has four. Its other blocks are those of
+/// `sys.monitoring`, which are not followed.
 const CACHED_BY_CODE: u32 = 4;
 
 /// How many words of a block of such an object may lead to something; `None` if all may.
@@ -28,7 +28,7 @@ fn words_of_block(ty: &TypeInfo) -> Option<u32> {
 impl Objects<'_> {
     /// The words of an object whose fields are not known: all, or those that a type in C has after the fields of the type that
     /// it derives from. Each that is the address of an object counts as a reference to it; a block without an object
-    /// belongs to this object, and so do the blocks that its words lead to, unless it has bytes (or, of a code object, a struct).
+    /// belongs to this object, and so do the blocks that its words lead to. Exceptions: see `words_of_block`.
     pub(super) fn storage(&self, object: u32, ty: &TypeInfo, seen: &mut Seen<'_, '_>) {
         let offsets = &self.interpreter.offsets;
         let (from, end) = match ty.kind {
