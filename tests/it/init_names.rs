@@ -148,6 +148,12 @@ fn boxes_of_models_with_suppression_inside_are_in_the_right_order() {
     let config = std::fs::read_to_string(folder.join("plimsoll.toml")).expect("written");
     assert!(config.contains("layout = \"ssd\"") && config.contains("count = \"num_detections\""), "{config}");
     assert!(text(&output.stderr).contains("`coordinates`"), "{}", text(&output.stderr));
+    assert!(!config.contains("first_class"), "{config}");
+    let file = folder.join("labels of coco");
+    std::fs::write(&file, "background\nperson\n").expect("written");
+    let (_, folder) = site.init("tensorflow-background", &model, &["--labels", file.to_str().expect("text")]);
+    let config = std::fs::read_to_string(folder.join("plimsoll.toml")).expect("written");
+    assert!(config.contains("layout = \"ssd\"") && config.contains("first_class = 0"), "{config}");
 }
 
 /// A recogniser of text for lines of 8 pixels and any width: scores of a blank and four characters for every fourth pixel.

@@ -78,15 +78,23 @@ pub(crate) fn corpus() -> TempDir {
     corpus
 }
 
-/// A corpus of one class, broken images, or of two with `valid` ones. A run of each further class is spared.
-pub(crate) fn few(valid: bool) -> TempDir {
+/// A corpus of one class, because each takes a run: broken images.
+pub(crate) fn broken() -> TempDir {
     let corpus = TempDir::new().expect("a folder");
-    for digit in 0..if valid { 6 } else { 4 } {
+    for digit in 0..4 {
         let extension = if digit == 3 { "jpg" } else { "png" };
         let bytes = std::fs::read(data(&format!("digits/{digit}.{extension}"))).expect("a digit");
-        let length = if digit < 4 { bytes.len() / 2 } else { bytes.len() };
-        std::fs::write(corpus.path().join(format!("{digit}.{extension}")), &bytes[..length]).expect("written");
+        std::fs::write(corpus.path().join(format!("{digit}.{extension}")), &bytes[..bytes.len() / 2]).expect("written");
     }
+    corpus
+}
+
+/// A corpus of few files with every outcome.
+pub(crate) fn few() -> TempDir {
+    let corpus = broken();
+    let valid = std::fs::read(data("digits/5.png")).expect("a digit");
+    std::fs::write(corpus.path().join("5.png"), valid).expect("written");
+    std::fs::write(corpus.path().join("words.txt"), "this text isn't an image").expect("written");
     corpus
 }
 

@@ -44,9 +44,12 @@ impl Task {
     /// with `__background__`.
     pub(in crate::cli) fn note_first_label(&mut self, labels: &[String]) {
         let is_background = |label: &String| label.trim_matches('_').eq_ignore_ascii_case("background");
-        let first_class = self.settings.iter_mut().find(|setting| setting.key == "first_class");
-        if let (Some(setting), true) = (first_class, labels.first().is_some_and(is_background)) {
-            *setting = Setting::known("first_class", 0, "the first label is the background");
+        // `ssd` has the setting by default: 1.
+        let is_ssd = self.settings.iter().any(|setting| setting.key == "layout" && setting.value == "\"ssd\"");
+        let is_first = |setting: &Setting| setting.key == "first_class";
+        if labels.first().is_some_and(is_background) && (is_ssd || self.settings.iter().any(is_first)) {
+            self.settings.retain(|setting| !is_first(setting));
+            self.settings.push(Setting::known("first_class", 0, "the first label is the background"));
         }
     }
 
