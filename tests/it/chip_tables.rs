@@ -22,6 +22,15 @@ async fn a_chip_that_is_not_valid_is_refused_by_name() {
         ("[chips.b]\nprovider = \"q nn\"\n", "chips.b.provider: \"q nn\" may have letters, digits"),
         ("[chips.b]\nprovider = \"qnn\\u0000\"\n", "chips.b.provider: \"qnn\\0\" may have letters, digits"),
         ("[chips.b]\nprovider = \"qnn\"\noptions = { x = [1] }\n", "chips.b.options.x: must be a text"),
+        (
+            "[chips.b]\nprovider = \"OpenVINOExecutionProvider.AUTO\"\n",
+            "chips.b.provider: with `AUTO` OpenVINO chooses",
+        ),
+        ("[chips.b]\nprovider = \"openvino\"\ndevice = \"auto:GPU,CPU\"\n", "chips.b.device: with `auto:GPU,CPU`"),
+        (
+            "[chips.b]\nprovider = \"openvino\"\noptions = { device_type = \"MULTI:CPU\" }\n",
+            "chips.b.options.device_type",
+        ),
         ("[chips.b]\nprovider = \"qnn\"\nlibary = \"x.so\"\n", "unknown field `libary`"),
         ("[chips.b]\nprovider = \"qnn\"\n", "models.m.target: `c` is not a valid target"),
     ] {

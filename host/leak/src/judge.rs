@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use super::containers::{self, Certainty, Container, ContainerGrowth, Containers};
+use super::containers::{self, Certainty, Containers};
 use super::heap::Block;
+use super::octaves;
 use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
 use super::verdict::{self, Finding, Growth, Held, Verdict};
@@ -204,15 +205,8 @@ pub fn others(record: &Record, heap: Verdict) -> [Finding; 4] {
 /// The finding for the account of all buffers: lists and tables in it are enlarged rarely, and by much.
 fn buffers(record: &Record) -> Finding {
     let finding = series(&record.buffers, record.requests);
-    let calls = record.rounds() * record.requests;
-    let steps = Container::of_steps(&record.buffers, record.requests);
-    match steps.growth(calls, record.requests, record.is_cut_short) {
-        Some(ContainerGrowth { bytes, within, certainty: Certainty::Leaks, .. })
-            if finding.verdict != Verdict::Leaks =>
-        {
-            let growth = Growth { bytes, bytes_within: within, blocks: 0.0 };
-            Finding { verdict: Verdict::Leaks, growth, ..finding }
-        }
+    match octaves::growth(&record.buffers, record) {
+        Some(growth) if finding.verdict != Verdict::Leaks => Finding { verdict: Verdict::Leaks, growth, ..finding },
         _ => finding,
     }
 }

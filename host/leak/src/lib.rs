@@ -11,7 +11,7 @@
 //! - [`heap`]: dlmalloc's heap in linear memory, `chunks`: one chunk. `heap_chains`: the chain of chunks that begins at each
 //!   chunk. `snapshot`: where the heap begins in a snapshot. `heap_watch`: reads the heap between calls.
 //! - [`judge`]: does it leak? By the ages of blocks ([`population`]), by the doublings of [`containers`], by sums
-//!   ([`verdict`]); `suspicion`: what the rounds cannot show.
+//!   ([`verdict`]) and what doubles in them (`octaves`); `suspicion`: what the rounds cannot show.
 //! - [`census`]: what survives. [`retention`]: what holds it. [`allocations`]: which code allocated it, found by
 //!   `malloc_tracer` at the functions of the `malloc_family`.
 //! - [`module`], [`debug_info`]: the contents of the core module and its DWARF. [`symbols`]: the names in them,
@@ -42,6 +42,7 @@ mod language;
 mod malloc_family;
 mod malloc_tracer;
 pub mod module;
+mod octaves;
 pub mod population;
 pub mod progress;
 mod python;

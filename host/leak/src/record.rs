@@ -39,9 +39,10 @@ pub struct Survivor {
 const MORE: f64 = 1.1;
 const MORE_BYTES: f64 = 16.0;
 
-/// What each request leaves in the second half of the rounds: bytes of the heap, of tensors, of pages, of objects; and resources.
+/// What each request leaves in the second half of the rounds: bytes of the heap, of tensors, of pages, of objects, of their
+/// buffers; and resources.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rates([f64; 5]);
+pub struct Rates([f64; 6]);
 
 impl Rates {
     /// Of each the larger rate.
@@ -64,7 +65,7 @@ impl Rates {
     pub fn are_as_before(&self, before: &Self) -> bool {
         let [bytes @ .., _] = &self.0;
         let are_bytes = bytes.iter().zip(before.0).all(|(&now, before)| Self::is_as_before(before, now));
-        are_bytes && Self::are_as_many(before.0[4], self.0[4])
+        are_bytes && Self::are_as_many(before.0[5], self.0[5])
     }
 }
 
@@ -116,7 +117,9 @@ impl Record {
             }
             _ => 0.0,
         };
-        Rates([heap, &self.host, &self.beside_heap, &self.objects, &self.resource_counts()].map(|values| rate(values)))
+        let resources = self.resource_counts();
+        let values = [heap, &self.host, &self.beside_heap, &self.objects, &self.buffers, &resources];
+        Rates(values.map(|values| rate(values)))
     }
 
     /// The number of resources of the host.

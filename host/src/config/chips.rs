@@ -50,8 +50,33 @@ impl ChipSettings {
             let reason = format!("{:?} may have letters, digits, `_`, `-` and `.` only", self.provider);
             return Some(("provider".into(), reason));
         }
-        not_scalar(&self.options)
+        not_scalar(&self.options).or_else(|| self.chooses_itself())
     }
+
+    /// Key and reason of the first setting with which OpenVINO chooses the device itself: it may begin on the CPU, change to
+    /// another device while it serves, and so answer with numbers that were not compared at the start.
+    fn chooses_itself(&self) -> Option<(String, String)> {
+        let (name, suffix) = self.provider.split_once('.').unwrap_or((&self.provider, ""));
+        if !name.to_ascii_lowercase().starts_with("openvino") {
+            return None;
+        }
+        let options = self.options.iter().filter(|(name, _)| name.to_ascii_lowercase().starts_with("device"));
+        let options = options.map(|(name, value)| (format!("options.{name}"), text_of(value)));
+        let device = self.device.iter().map(|device| ("device".to_owned(), device.clone()));
+        let named = [("provider".to_owned(), suffix.to_owned())].into_iter().chain(device).chain(options);
+        let (key, device) = named.into_iter().find(|(_, device)| is_virtual(device))?;
+        let reason = format!(
+            "with `{device}` OpenVINO chooses the device itself and may change it while it serves, so that other numbers answer \
+             than those that were compared at the start; name a device: CPU, GPU or NPU, each in a table of its own"
+        );
+        Some((key, reason))
+    }
+}
+
+/// Returns true for `AUTO`, `AUTO:GPU,CPU`, `MULTI:…`, with letters of either case.
+fn is_virtual(device: &str) -> bool {
+    let name = device.split([':', '(', '-']).next().unwrap_or_default().trim();
+    ["AUTO", "MULTI"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Key and reason of the first option that is a table or a list.

@@ -255,7 +255,8 @@ impl Connections {
         });
     }
 
-    /// Asks clients to use new connections, and continues to serve them meanwhile.
+    /// Asks clients to use new connections: from now on each reply over HTTP/1.1 closes its connection, and connections of
+    /// HTTP/2 get GOAWAY. Serves them meanwhile.
     pub(super) fn drain(&self) {
         self.is_draining.store(true, Relaxed);
         self.phase.send_replace(Phase::Draining);
@@ -263,7 +264,6 @@ impl Connections {
 
     /// Asks every connection to end after its running requests, and waits until all have ended.
     pub(super) async fn ended(mut self) {
-        self.is_draining.store(true, Relaxed);
         self.phase.send_replace(Phase::Stopping);
         while self.tasks.join_next().await.is_some() {}
     }

@@ -100,10 +100,9 @@ pub async fn serve(app: Arc<App>, listeners: impl Into<Listeners>, mut stops: Re
 
     let asked = endpoints.serve_until(&mut connections, stops.recv()).await.unwrap_or(Stop::Now);
     let drains = asked == Stop::Drain && !drain.is_zero();
-    if drains {
-        // This comes before the readiness changes, so that a reply that reports the drain closes its connection.
-        connections.drain();
-    }
+    // This comes before the readiness changes and before the log says that the server stops, so that every reply after
+    // either closes its connection.
+    connections.drain();
     app.stopping.begin();
     service_manager::stopping("running requests may finish");
     let stopping = Arc::clone(&app.stopping);

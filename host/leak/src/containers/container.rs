@@ -26,8 +26,6 @@ pub struct Container {
     pub(super) is_rewritten: bool,
 }
 
-/// Steps of fewer bytes are not those of a container of which little is known.
-const SMALLEST_STEP: u32 = 256;
 /// Most bytes of a container that are compared.
 const MOST_COMPARED: usize = 4_096;
 /// Minimum share of the words that are others now, in percent: of a table that was enlarged less than half are.
@@ -36,21 +34,6 @@ const OTHERS: usize = 60;
 const WORD: usize = 8;
 
 impl Container {
-    /// A container of which only the bytes after each round of `requests` are known, together with those of other things: each
-    /// step that is larger than the ones before is a replacement by a block of twice the size. The first round does not count,
-    /// because what is made once is made there, and would hide all smaller steps.
-    pub fn of_steps(bytes: &[u64], requests: usize) -> Self {
-        let mut container = Self::default();
-        for (round, pair) in bytes.windows(2).enumerate().skip(1) {
-            let step = u32::try_from(pair[1].saturating_sub(pair[0])).unwrap_or(u32::MAX);
-            if step > container.grown.last().map_or(SMALLEST_STEP, |(_, before)| (before / 2).saturating_mul(3)) {
-                container.grown.push((round * requests, step));
-                container.size = step.saturating_mul(2);
-            }
-        }
-        container
-    }
-
     /// Notes what the container contains, in the call with this index, in which it was replaced.
     pub(super) fn note(&mut self, call: usize, memory: &[u8]) {
         if let (Some(&(at, full)), &[address]) = (self.grown.last(), &self.blocks[..])

@@ -109,7 +109,7 @@ impl Agreement {
 }
 
 /// Returns true if the shapes of an output differ only in dimensions that the model declares as dynamic.
-fn may_differ(model: &dyn Model, output: &str, expected: &Tensors, found: &Tensors) -> bool {
+pub(super) fn may_differ(model: &dyn Model, output: &str, expected: &Tensors, found: &Tensors) -> bool {
     let shape = |tensors: &Tensors| {
         tensors.iter().find(|(name, _)| name == output).map(|(_, tensor)| tensor.dimensions.clone())
     };

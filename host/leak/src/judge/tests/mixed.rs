@@ -137,7 +137,8 @@ fn a_list_for_each_key_is_a_leak() {
 #[test]
 fn buffers_that_double_in_an_account_are_a_leak() {
     let verdict = |bytes: &dyn Fn(u64) -> u64| {
-        let buffers: Vec<u64> = (0..=64).map(|round| 400_000 + bytes(round * 24)).collect();
+        // A run whose verdict is open has so many rounds of 24 calls.
+        let buffers: Vec<u64> = (0..=128).map(|round| 400_000 + bytes(round * 24)).collect();
         let nothing = vec![0; buffers.len()];
         let resources = vec![BTreeMap::new(); buffers.len()];
         let [linear, host, beside_heap, objects] = [(); 4].map(|()| nothing.clone());

@@ -1,0 +1,143 @@
+//! Leaks in a sum to which something adds that is enlarged rarely and by much: a table or a list that doubles whenever it is full.
+//!
+//! Of such a sum, steps are all that is seen, and they need not double one by one: the engine of JavaScript rounds buffers of more
+//! than 1 MiB up to whole MiB. But the growth from half of the rounds to all of them is twice that from a quarter to half, if as
+//! much comes in each round, wherever the steps are. So the growths of all octaves are compared. A table that is bounded adds
+//! nothing to the last one, and a table of what was seen adds the same to each.
+
+use super::record::Record;
+use super::rounds::ENOUGH_CALLS;
+use super::verdict::{Growth, LEAK_RATIO};
+
+/// Least octaves that are compared. A run that was cut short needs one more, because it has fewer calls.
+const OCTAVES: usize = 3;
+/// Mean ratio of the growth of an octave to that of the octave before, for what adds as much in each round.
+const RATIO: std::ops::RangeInclusive<f64> = 1.6..=3.0;
+/// Octaves before the last one in which a rate begins. Before that, the smallest sizes of a table are rounded.
+const RATE_OCTAVES: usize = 3;
+
+/// The growth from one round to a later one.
+#[derive(Debug, Clone, Copy)]
+struct Octave {
+    bytes: f64,
+    /// The round with the largest step: a table was full before it.
+    round: usize,
+    /// The sum before that round.
+    full: f64,
+}
+
+/// The growth per request of a sum of bytes, `values`, before the first round and after each round of `record`. `None` if it does
+/// not grow as a leak does, or if there were too few calls.
+pub(super) fn growth(values: &[u64], record: &Record) -> Option<Growth> {
+    let rounds = values.len().checked_sub(1)?;
+    let octaves = octaves(values);
+    let [last, before, ..] = octaves[..] else { return None };
+    let is_enough = match record.is_cut_short {
+        false => octaves.len() >= OCTAVES && rounds / 2 * record.requests >= ENOUGH_CALLS,
+        true => octaves.len() > OCTAVES,
+    };
+    let first = octaves.last()?;
+    let mean = (last.bytes / first.bytes).powf(1.0 / (octaves.len() - 1) as f64);
+    // A queue that is emptied now and then.
+    let falls_most = 2.0 * fall(&values[1..]) > last.bytes;
+    if !is_enough || !RATIO.contains(&mean) || last.bytes < LEAK_RATIO * before.bytes || falls_most {
+        return None;
+    }
+    let rate = |from: &Octave, to: &Octave| {
+        (to.full - from.full) / ((to.round.saturating_sub(from.round)).max(1) * record.requests.max(1)) as f64
+    };
+    let from = &octaves[RATE_OCTAVES.min(octaves.len() - 1)];
+    let (early, late) = (rate(from, &before), rate(&before, &last));
+    Some(Growth { bytes: rate(from, &last), bytes_within: (late - early).abs() / 2.0, blocks: 0.0 })
+}
+
+/// The octaves that end with the last round, the latest one first, up to the first one in which nothing grew. The first round does
+/// not count: what is made once is made there.
+fn octaves(values: &[u64]) -> Vec<Octave> {
+    let (mut found, mut end) = (Vec::new(), values.len().saturating_sub(1));
+    while end / 2 >= 1 {
+        let octave = &values[end / 2..=end];
+        let (begin, bytes) = (octave[0] as f64, *octave.last().unwrap_or(&0) as f64 - octave[0] as f64);
+        if bytes <= 0.0 {
+            break;
+        }
+        let steps = octave.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).enumerate();
+        let at = steps.max_by_key(|(at, step)| (*step, std::cmp::Reverse(*at))).map_or(0, |(at, _)| at);
+        found.push(Octave { bytes, round: end / 2 + at, full: octave[at].max(begin as u64) as f64 });
+        end /= 2;
+    }
+    found
+}
+
+/// The most that the values fall below what they were before.
+fn fall(values: &[u64]) -> f64 {
+    let (mut most, mut fall) = (0, 0);
+    for &value in values {
+        most = most.max(value);
+        fall = fall.max(most - value);
+    }
+    fall as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUESTS: usize = 24;
+
+    /// Bytes per request of a sum of so many bytes after each number of calls.
+    fn rate(rounds: u64, bytes: impl Fn(u64) -> u64) -> Option<f64> {
+        let values: Vec<u64> = (0..=rounds).map(|round| 400_000 + bytes(round * REQUESTS as u64)).collect();
+        growth(&values, &Record { requests: REQUESTS, ..Record::default() }).map(|growth| growth.bytes)
+    }
+
+    /// The buffer of a table with so many entries of 18 bytes, as the engine of JavaScript allocates it.
+    fn table(entries: u64) -> u64 {
+        let bytes = (entries.max(1) * 18).next_power_of_two() * 3 / 2;
+        if bytes > 1 << 20 { bytes.next_multiple_of(1 << 20) } else { bytes }
+    }
+
+    #[test]
+    fn a_table_whose_size_is_rounded_up_is_a_leak_with_its_rate() {
+        for per_call in [1, 3, 10, 100, 300] {
+            let found = rate(128, |calls| table(calls * per_call)).expect("a leak");
+            let full = 18.0 * 1.5 * per_call as f64;
+            assert!((0.45..1.6).contains(&(found / full)), "{per_call}: {found} of {full}");
+            // Noise of one buffer that is there in every second round.
+            let noise = |calls: u64| table(calls * per_call) + calls / 24 % 2 * 384;
+            assert!(rate(128, noise).is_some(), "{per_call}");
+        }
+    }
+
+    #[test]
+    fn what_ends_or_slows_down_is_no_leak() {
+        for bounded in [10, 100, 500, 1_000] {
+            for per_call in [1, 100] {
+                assert_eq!(rate(128, |calls| table(calls.min(bounded) * per_call)), None, "{bounded}");
+            }
+            assert_eq!(rate(128, |calls| table(calls % bounded)), None, "emptied after {bounded}");
+        }
+        assert_eq!(rate(128, |calls| (calls as f64).ln_1p() as u64 * 10_000), None, "what was seen");
+        assert_eq!(rate(128, |calls| (calls as f64).sqrt() as u64 * 10_000), None, "what was seen");
+        assert_eq!(rate(128, |calls| if calls > 2_000 { 90_000 } else { calls / 1_000 }), None, "once, late");
+        assert_eq!(rate(128, |_| 7), None);
+        assert_eq!(rate(32, |calls| table(calls)), None, "a cache of some hundred entries");
+        assert_eq!(growth(&[], &Record::default()), None);
+        assert_eq!(growth(&[5; 2], &Record::default()), None);
+    }
+
+    /// Any numbers, as those of an account that is not understood, are no leak.
+    #[test]
+    fn noise_is_no_leak() {
+        let mut state = 7_u64;
+        for _ in 0..2_000 {
+            let values: Vec<u64> = (0..=128)
+                .map(|_| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    400_000 + (state >> 49) / 4_096 * 4_096
+                })
+                .collect();
+            assert_eq!(growth(&values, &Record { requests: REQUESTS, ..Record::default() }), None, "{values:?}");
+        }
+    }
+}
