@@ -46,7 +46,7 @@ async fn the_fallback_answers_while_a_device_hangs_and_the_chip_comes_back() {
     let device = Device::of("hangs");
     let _recovers = Recovers(Arc::clone(&device));
     for batches in ["", "max_batch = 8\nmax_delay = \"5ms\""] {
-        let model = format!("hang_after = \"300ms\"\ndevice_retry = \"50ms\"\n{batches}");
+        let model = format!("hang_after = \"2s\"\ndevice_retry = \"50ms\"\n{batches}");
         let server = Arc::new(Server::start(&with_sessions("hangs", 2, &model, "fallback = \"cpu\"")).await);
         assert_eq!(answered(&server, 8).await, chips(&["a"]));
         device.set_fault(Fault::Hangs);
@@ -78,7 +78,7 @@ async fn the_fallback_answers_while_a_device_hangs_and_the_chip_comes_back() {
 async fn one_run_that_hangs_is_enough_and_trials_take_only_free_sessions() {
     let device = Device::of("hangs-once");
     let _recovers = Recovers(Arc::clone(&device));
-    let model = "hang_after = \"200ms\"\ndevice_retry = \"50ms\"\ndevice_failures = 5";
+    let model = "hang_after = \"2s\"\ndevice_retry = \"50ms\"\ndevice_failures = 5";
     let server = Server::start(&with_sessions("hangs-once", 3, model, "")).await;
     device.set_fault(Fault::Hangs);
     let first = infer(&server, 4, "").await;

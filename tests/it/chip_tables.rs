@@ -27,10 +27,7 @@ async fn a_chip_that_is_not_valid_is_refused_by_name() {
             "chips.b.provider: with `AUTO` OpenVINO chooses",
         ),
         ("[chips.b]\nprovider = \"openvino\"\ndevice = \"auto:GPU,CPU\"\n", "chips.b.device: with `auto:GPU,CPU`"),
-        (
-            "[chips.b]\nprovider = \"openvino\"\noptions = { device_type = \"MULTI:CPU\" }\n",
-            "chips.b.options.device_type",
-        ),
+        ("[chips.b]\nprovider = \"openvino\"\ndevice = \"MULTI\"\n", "chips.b.device: with `MULTI`"),
         ("[chips.b]\nprovider = \"qnn\"\nlibary = \"x.so\"\n", "unknown field `libary`"),
         ("[chips.b]\nprovider = \"qnn\"\n", "models.m.target: `c` is not a valid target"),
     ] {
@@ -93,6 +90,12 @@ async fn options_and_devices_that_openvino_does_not_know_are_refused() {
     }
     let error = Server::rejection(&digits("b", "[chips.b]\nprovider = \"cuda\"\n", Some(&library))).await;
     assert!(error.contains("it carries `openvino`"), "{error}");
+    let chosen = "[chips.b]\nprovider = \"openvino\"\noptions = { device_type = \"AUTO:GPU,CPU\" }\n";
+    let error = Server::rejection(&digits("b", chosen, Some(&library))).await;
+    assert!(
+        error.contains("options: `device_type` cannot be set: the device is set by `device` of the chip"),
+        "{error}"
+    );
 }
 
 #[test]

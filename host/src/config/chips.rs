@@ -60,16 +60,14 @@ impl ChipSettings {
         if !name.to_ascii_lowercase().starts_with("openvino") {
             return None;
         }
-        let options = self.options.iter().filter(|(name, _)| name.to_ascii_lowercase().starts_with("device"));
-        let options = options.map(|(name, value)| (format!("options.{name}"), text_of(value)));
-        let device = self.device.iter().map(|device| ("device".to_owned(), device.clone()));
-        let named = [("provider".to_owned(), suffix.to_owned())].into_iter().chain(device).chain(options);
-        let (key, device) = named.into_iter().find(|(_, device)| is_virtual(device))?;
+        let named = [("provider", Some(suffix)), ("device", self.device.as_deref())];
+        let (key, device) =
+            named.into_iter().find_map(|(key, device)| Some((key, device.filter(|it| is_virtual(it))?)))?;
         let reason = format!(
             "with `{device}` OpenVINO chooses the device itself and may change it while it serves, so that other numbers answer \
              than those that were compared at the start; name a device: CPU, GPU or NPU, each in a table of its own"
         );
-        Some((key, reason))
+        Some((key.into(), reason))
     }
 }
 

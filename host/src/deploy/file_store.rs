@@ -1,12 +1,11 @@
 //! The files that the configuration names: models, assets and samples. Each file is read once. A new configuration
 //! reads the files again; a deployment of a plugin does not.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plimsoll_runtime::nn::{Backend, BackendName, Batches, LoadError, LoadedModel, ModelSource, prove_rows};
+use plimsoll_runtime::nn::{Backend, BackendName, Batches, Device, LoadError, LoadedModel, ModelSource, prove_rows};
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
@@ -20,13 +19,15 @@ use super::release::Release;
 use crate::config::{self, Config, ReadError};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
 
-/// A backend, and the semaphore that limits its concurrent runs.
-type OpenBackend = (Arc<dyn Backend>, Arc<Semaphore>);
+/// A backend whose library is loaded.
+type OpenBackend = Arc<dyn Backend>;
 
 /// Loads and keeps files. A clone shares what was read so far.
 #[derive(Clone)]
 pub struct FileStore {
     backends: HashMap<BackendName, OpenBackend>,
+    /// Bound the concurrent runs of a backend on a device: one that hangs must not keep the models of others from running.
+    permits: HashMap<(BackendName, String), Arc<Semaphore>>,
     files: Files,
     /// How often the files were read again for a new configuration.
     generation: u64,
@@ -61,6 +62,7 @@ impl FileStore {
     pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
         Self {
             backends: HashMap::new(),
+            permits: HashMap::new(),
             files: Files::default(),
             generation: 0,
             ahead: Arc::default(),
@@ -189,7 +191,8 @@ impl FileStore {
             accepts_unproven: wanted.max_batch_unproven,
         });
         let scheduling = config.server.scheduling();
-        let (backend, permits) = self.backend(config, wanted.backend)?;
+        let backend = self.backend(config, wanted.backend)?;
+        let permits = self.permits(wanted.backend, &wanted.device);
         let source = ModelSource {
             name: name.to_owned(),
             path: wanted.file.clone(),
@@ -201,8 +204,8 @@ impl FileStore {
         tracing::info!("loading the model {name} …");
         let load = ModelLoad {
             digest,
-            backend: Arc::clone(backend),
-            permits: Arc::clone(permits),
+            backend,
+            permits,
             source,
             file_bytes: files.size(),
             batches,
@@ -222,15 +225,19 @@ impl FileStore {
         Ok((model, files))
     }
 
-    fn backend(&mut self, config: &Config, name: BackendName) -> Result<&OpenBackend, LoadError> {
-        let entry = match self.backends.entry(name) {
-            Entry::Occupied(known) => return Ok(known.into_mut()),
-            Entry::Vacant(entry) => entry,
-        };
+    fn backend(&mut self, config: &Config, name: BackendName) -> Result<OpenBackend, LoadError> {
+        if let Some(known) = self.backends.get(&name) {
+            return Ok(Arc::clone(known));
+        }
         let folder = config.resolve(Path::new(""));
-        let backend = name.open(&config.backends.of(name), &folder)?;
+        let backend: OpenBackend = name.open(&config.backends.of(name), &folder)?.into();
+        self.backends.insert(name, Arc::clone(&backend));
+        Ok(backend)
+    }
+
+    fn permits(&mut self, backend: BackendName, device: &Device) -> Arc<Semaphore> {
         // More concurrent runs than cores would only slow each other down.
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(entry.insert((backend.into(), Arc::new(Semaphore::new(cores)))))
+        let cores = || Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from)));
+        Arc::clone(self.permits.entry((backend, device.to_string())).or_insert_with(cores))
     }
 }

@@ -68,8 +68,9 @@ struct State {
     outages: u64,
     /// Runs that have not ended in time.
     hung: u64,
-    /// The longest run that ended in time.
+    /// The longest and the shortest run that ended in time.
     longest: Duration,
+    shortest: Option<Duration>,
 }
 
 impl State {
@@ -121,11 +122,30 @@ impl Health {
     pub(super) fn record_time(&self, time: Duration) {
         let mut state = self.state();
         state.longest = state.longest.max(time);
+        state.shortest = Some(state.shortest.map_or(time, |shortest| shortest.min(time)));
+    }
+
+    /// Counts a run that ended late: the next one may take as long, so it has twice the time. Ten times would be hours.
+    pub(super) fn record_late_time(&self, time: Duration) {
+        let mut state = self.state();
+        state.longest = state.longest.max(time.saturating_mul(2) / TIMES_LONGEST);
+    }
+
+    /// Forgets how long runs took so far, but for the shortest one, as if each of `rows` rows took so long: the first run of a shape
+    /// may compile for minutes, and later ones do not.
+    pub(super) fn forget_first_runs(&self, rows: u32) {
+        let mut state = self.state();
+        state.longest = state.shortest.unwrap_or_default().saturating_mul(rows.max(1));
     }
 
     /// Returns true while a run has not ended in time.
     pub(super) fn has_hung(&self) -> bool {
         self.state().hung > 0
+    }
+
+    /// The runs that have not ended in time.
+    pub(super) fn hung_runs(&self) -> u64 {
+        self.state().hung
     }
 
     /// A run has not ended in time.
@@ -245,5 +265,13 @@ mod tests {
         after(HangRule::AtLeast(least), Some(300));
         after(HangRule::After(least), Some(60));
         after(HangRule::Never, None);
+        health.forget_first_runs(1);
+        after(HangRule::AtLeast(least), Some(60));
+        health.forget_first_runs(16);
+        after(HangRule::AtLeast(least), Some(160));
+        health.record_time(Duration::from_secs(20));
+        after(HangRule::AtLeast(least), Some(200));
+        health.record_late_time(Duration::from_secs(600));
+        after(HangRule::AtLeast(least), Some(1_200));
     }
 }

@@ -19,7 +19,7 @@ use super::error::{InputError, LoadError, NnError, NnErrorKind, RunError};
 use super::health::{Health, HealthObserver, HealthRules};
 use super::memory::{LoadFigures, MemoryMeter};
 use super::model::Model;
-use super::monitored::MonitoredModel;
+use super::monitored::{MonitoredModel, Trial};
 use super::size_limit::SizeLimit;
 use crate::cap::Meter;
 use crate::scheduling::cpu_time::thread_cpu_time;
@@ -40,7 +40,7 @@ pub struct LoadedModel {
     /// Bounds the runs of this model. Acquired before `backend_permits`, so that a run that waits for this model holds
     /// nothing that another model could use.
     model_permits: Arc<Semaphore>,
-    /// Bounds the runs of the whole backend.
+    /// Bounds the runs of the backend on the same device.
     backend_permits: Arc<Semaphore>,
     short_runs: ShortRunDetector,
     size_limit: Option<Arc<SizeLimit>>,
@@ -54,7 +54,7 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// `digest` is the SHA-256 of the file; `backend_permits` bounds the concurrent runs of the whole backend. With
+    /// `digest` is the SHA-256 of the file; `backend_permits` bounds the runs of the backend on the device. With
     /// `batches`, runs are combined into batches; this needs a tokio runtime.
     ///
     /// # Errors
@@ -68,7 +68,9 @@ impl LoadedModel {
         scheduling: Scheduling,
     ) -> Result<Self, LoadError> {
         let health = Arc::new(Health::default());
-        let trial = batch::single_run(model.inputs());
+        let inputs = model.inputs().to_vec();
+        // Made when a trial needs it, because an input may be large.
+        let trial = batch::can_run_singly(&inputs).then(|| Box::new(move || batch::single_run(&inputs)) as Trial);
         let model = MonitoredModel::new(name.clone(), model, Arc::clone(&health), trial);
         let model: Arc<dyn Model> = Arc::new(model);
         let model_permits = Arc::new(Semaphore::new(model.properties().concurrent_runs.min(Semaphore::MAX_PERMITS)));
@@ -142,6 +144,9 @@ impl LoadedModel {
     #[must_use]
     pub fn with_health(self, rules: HealthRules, observer: Arc<dyn HealthObserver>) -> Self {
         self.health.configure(rules, observer);
+        if self.input_with_new_shapes().is_none() {
+            self.health.forget_first_runs(self.batch_rules.map_or(1, |rules| rules.max_batch));
+        }
         self
     }
 

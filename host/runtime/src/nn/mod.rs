@@ -23,6 +23,7 @@ pub mod bound_budget;
 pub mod cancellation;
 pub mod chip;
 pub mod device;
+mod dynamic_shapes;
 pub mod error;
 pub mod handles;
 pub mod health;

@@ -29,6 +29,9 @@ use crate::tensor::{Tensor, Tensors};
 /// How long figures of allocators are waited for.
 const ANSWER: Duration = Duration::from_millis(500);
 
+/// Makes the inputs of a trial.
+pub(super) type Trial = Box<dyn Fn() -> Option<Vec<Tensor>> + Send + Sync>;
+
 /// A model with the health of its device.
 pub(super) struct MonitoredModel(Arc<Monitored>);
 
@@ -37,7 +40,7 @@ struct Monitored {
     model: Box<dyn Model>,
     health: Arc<Health>,
     /// The inputs of a trial; `None` if the host does not know inputs of this model.
-    trial: Option<Vec<Tensor>>,
+    trial: Option<Trial>,
     /// The runtime on which trials wait. Without one, the model is never taken out of service.
     runtime: Option<Handle>,
     slots: Arc<Slots>,
@@ -51,7 +54,7 @@ struct Monitored {
 impl MonitoredModel {
     /// `trial` are inputs for trial runs. Without them, or if the model refuses them, a trial repeats the run that took the
     /// model out of service.
-    pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Vec<Tensor>>) -> Self {
+    pub(super) fn new(name: String, model: Box<dyn Model>, health: Arc<Health>, trial: Option<Trial>) -> Self {
         let slots = Slots::new(model.properties().concurrent_runs.max(1));
         let (runtime, workers, arenas) = (Handle::try_current().ok(), Arc::default(), Mutex::default());
         let is_asked = AtomicBool::new(false);
@@ -80,7 +83,7 @@ impl Monitored {
             self.name,
             self.health.retry()
         );
-        let trials = self.trial.iter().cloned().chain([inputs.to_vec()]).collect();
+        let trials = self.trial.iter().filter_map(|make| make()).chain([inputs.to_vec()]).collect();
         runtime.spawn(try_until_back(Arc::downgrade(self), trials, outage));
     }
 
@@ -264,7 +267,9 @@ mod tests {
             health.configure(rules, Arc::new(Unobserved));
             let properties = ModelProperties::on_cpu(Vec::new(), Vec::new(), 1);
             let model = OneNumber { properties, accepted: 7, is_lost: Arc::clone(&is_lost) };
-            let model = MonitoredModel::new("m".into(), Box::new(model), Arc::clone(&health), trial.clone());
+            let made = trial.clone();
+            let trial_of = made.map(|inputs| Box::new(move || Some(inputs.clone())) as Trial);
+            let model = MonitoredModel::new("m".into(), Box::new(model), Arc::clone(&health), trial_of);
             for _ in 0..2 {
                 assert!(matches!(model.run(&number(7)), Err(RunError::Device(_))));
             }

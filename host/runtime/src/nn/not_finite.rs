@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use half::{bf16, f16};
 
-use super::agreement::may_differ;
+use super::dynamic_shapes::may_differ;
 use super::error::RunError;
 use super::model::Model;
 use crate::comparison::{Comparison, Mismatch};

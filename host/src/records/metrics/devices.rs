@@ -1,9 +1,9 @@
 //! The metrics of the devices that models run on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use plimsoll_runtime::nn::HealthObserver;
+use plimsoll_runtime::nn::{HealthObserver, LoadedModel};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -50,6 +50,22 @@ impl DeviceMetrics {
     pub fn for_model(&self, model: &str) -> Arc<dyn HealthObserver> {
         self.models.lock().unwrap_or_else(PoisonError::into_inner).insert(model.to_owned());
         Arc::new(ModelDevice { all: self.clone(), labels: ModelLabels { model: model.to_owned() } })
+    }
+
+    /// Sets the gauges to the state of the models that are loaded. A model that was replaced or refused may have set them.
+    pub(super) fn update(&self, loaded: &[Arc<LoadedModel>]) {
+        let mut states: BTreeMap<&str, (bool, u64)> = BTreeMap::new();
+        for model in loaded {
+            let (is_in_service, hung) = states.entry(model.name()).or_insert((true, 0));
+            *is_in_service &= model.is_in_service();
+            *hung += model.hung_runs();
+        }
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        for (model, (is_in_service, hung)) in states.into_iter().filter(|(model, _)| models.contains(*model)) {
+            let device = ModelDevice { all: self.clone(), labels: ModelLabels { model: model.to_owned() } };
+            device.changed(is_in_service);
+            device.hung(hung);
+        }
     }
 
     /// Removes the series of the models that are gone.

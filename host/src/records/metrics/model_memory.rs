@@ -87,14 +87,17 @@ impl ModelMemory {
         self.rows();
     }
 
+    /// The models that are loaded.
+    pub(super) fn loaded(&self) -> Vec<Arc<LoadedModel>> {
+        let mut state = self.state();
+        state.models.retain(|model| model.strong_count() > 0);
+        state.models.iter().filter_map(Weak::upgrade).collect()
+    }
+
     /// The memory of the models that are loaded, by name and device.
     pub fn rows(&self) -> Vec<ModelMemoryRow> {
         // A device may answer late, so it is not asked under the lock.
-        let models: Vec<_> = {
-            let mut state = self.state();
-            state.models.retain(|model| model.strong_count() > 0);
-            state.models.iter().filter_map(Weak::upgrade).collect()
-        };
+        let models = self.loaded();
         let mut rows: BTreeMap<Key, ModelMemoryRow> = BTreeMap::new();
         for model in models {
             let Some(memory) = model.memory() else { continue };

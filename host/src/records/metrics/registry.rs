@@ -209,6 +209,7 @@ impl Metrics {
     pub fn encode(&self, process: &ProcessMemory, pool: Option<&PoolUsage>) -> String {
         self.process.set(process, pool);
         self.model_memory.update();
+        self.batches.devices.update(&self.model_memory.loaded());
         self.faults.update();
         let mut text = String::new();
         encode(&mut text, &self.registry.encoded).expect("writing to a string does not fail");

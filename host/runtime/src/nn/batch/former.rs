@@ -4,7 +4,8 @@
 //! ends its admission as late as possible: when it is full, or when the backend can compute it. On a device that
 //! computes one run after another, a batch that is not full would only wait there, and the rows that arrive meanwhile
 //! would have to wait for the next one; so it stays open until the device is free. A full batch is sent at once, so
-//! that its rows are on their way to the device while the device computes.
+//! that its rows are on their way to the device while the device computes. So is one that was overtaken often, by full batches of
+//! other shapes.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use super::answer::{Answered, answer_batch};
 use super::buffers::SpareBuffers;
 use super::cost::RunCost;
 use super::observer::BatchObserver;
-use super::open::{OpenBatch, OpenBatches};
+use super::open::OpenBatch;
+use super::open_batches::OpenBatches;
 use super::rules::{BatchRules, HeldPermits};
 use super::sizes::BatchSizes;
 use super::waiting::Waiting;
@@ -209,6 +211,7 @@ impl Former<'_> {
         let is_ready = |batch| self.ready_at(batch).is_some_and(|at| at <= now);
         let Some(index) = self.open.iter().position(is_ready) else { return };
         let (Some(batch), Some((permits, _))) = (self.open.remove(index), self.held.take()) else { return };
+        self.open.overtake(index);
         self.send(batch, permits, now);
     }
 

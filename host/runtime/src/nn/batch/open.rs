@@ -1,7 +1,6 @@
 //! A batch that is still open: the rows of each run are written into the batch's buffers when the run arrives, while
 //! the backend computes another batch.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::buffers::{RowBuffer, SpareBuffers};
@@ -11,6 +10,9 @@ use crate::tensor::{Tensor, TensorType};
 
 /// The most bytes of a buffer that are reserved before rows arrive.
 pub(super) const MAX_RESERVED: usize = 64 << 20;
+
+/// How often full batches of other shapes are sent first, before a batch waits for no more runs: they could come for ever.
+pub(super) const MOST_OVERTAKEN: u32 = 8;
 
 /// The rows of a batch that has ended its admission.
 pub(super) struct ClosedBatch {
@@ -30,6 +32,8 @@ pub(super) struct OpenBatch {
     rows_of_input: Rows,
     /// True if the batch had no room for a run of a matching shape.
     turned_away: bool,
+    /// How often a younger batch was sent before this one.
+    overtaken: u32,
     last_arrival: Instant,
 }
 
@@ -60,6 +64,7 @@ impl OpenBatch {
             members: vec![member],
             rows_of_input: Rows::Alone(inputs),
             turned_away: false,
+            overtaken: 0,
         }
     }
 
@@ -126,7 +131,12 @@ impl OpenBatch {
 
     /// Returns true if waiting for more runs is of no use.
     pub(super) fn is_full(&self, max_batch: u32) -> bool {
-        self.turned_away || self.rows >= max_batch
+        self.turned_away || self.overtaken >= MOST_OVERTAKEN || self.rows >= max_batch
+    }
+
+    /// A younger batch was sent before this one.
+    pub(super) fn was_overtaken(&mut self) {
+        self.overtaken += 1;
     }
 
     /// Closes the batch: no more runs can join. Removes the runs whose caller has disconnected, and pads the rows to the
@@ -208,39 +218,6 @@ impl Buffer {
     fn into_tensor(self, rows: u32) -> Tensor {
         let dimensions = [rows].into_iter().chain(self.others).collect();
         Tensor::with_bytes(dimensions, self.ty, self.data.into_tensor_bytes())
-    }
-}
-
-/// The open batches of a model, in the order of their first runs. There is more than one if runs have different shapes,
-/// or if the batch that a run fits has no room.
-#[derive(Default)]
-pub(super) struct OpenBatches(VecDeque<OpenBatch>);
-
-impl OpenBatches {
-    /// Adds a run to the first batch that it fits. Returns the bytes that were written.
-    pub(super) fn add(&mut self, waiting: Waiting, max_batch: u32, spare: &mut SpareBuffers) -> usize {
-        let mut waiting = Box::new(waiting);
-        for batch in &mut self.0 {
-            match batch.take(*waiting, max_batch, spare) {
-                Ok(written) => return written,
-                Err(back) => waiting = back,
-            }
-        }
-        self.0.push_back(OpenBatch::new(*waiting));
-        0
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &OpenBatch> {
-        self.0.iter()
-    }
-
-    /// Removes a batch.
-    pub(super) fn remove(&mut self, index: usize) -> Option<OpenBatch> {
-        self.0.remove(index)
     }
 }
 

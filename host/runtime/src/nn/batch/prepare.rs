@@ -129,18 +129,28 @@ pub(in crate::nn) fn prepare_single(model: &dyn Model) {
     }
 }
 
-/// Inputs of one row, or of as many as the model fixes. `None` if another dimension is dynamic.
+/// Inputs of one row, or of as many as the model fixes. `None` if another dimension is dynamic, or if they would take more than
+/// `MAX_BYTES`.
 pub(in crate::nn) fn single_run(inputs: &[Signature]) -> Option<Vec<Tensor>> {
+    if !can_run_singly(inputs) {
+        return None;
+    }
     let single = |input: &Signature| {
-        let shape = input.shape.as_ref()?;
-        let rows = (*shape.first()?).unwrap_or(1);
-        let is_small = shape.iter().try_fold(1u32, |all, size| all.checked_mul(size.unwrap_or(1))).is_some();
-        if has_other_dynamic_dimensions(input) || !is_small {
-            return None;
-        }
+        let rows = (*input.shape.as_ref()?.first()?).unwrap_or(1);
         batch(std::slice::from_ref(input), 1, &vec![0; rows as usize]).pop()
     };
     inputs.iter().map(single).collect()
+}
+
+/// Returns true if there are inputs of [`single_run`].
+pub(in crate::nn) fn can_run_singly(inputs: &[Signature]) -> bool {
+    let bytes = |input: &Signature| {
+        let element = input.types.first().and_then(|ty| ty.size()).unwrap_or(1);
+        let shape = input.shape.as_ref().filter(|shape| !shape.is_empty() && !has_other_dynamic_dimensions(input))?;
+        shape.iter().try_fold(element, |all, size| all.checked_mul(size.unwrap_or(1) as usize))
+    };
+    let all = inputs.iter().map(bytes).try_fold(0usize, |all, bytes| all.checked_add(bytes?));
+    all.is_some_and(|bytes| bytes as u64 <= MAX_BYTES)
 }
 
 fn has_other_dynamic_dimensions(input: &Signature) -> bool {

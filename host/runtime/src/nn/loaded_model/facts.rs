@@ -58,6 +58,11 @@ impl LoadedModel {
         self.health.refusal().is_none()
     }
 
+    /// Runs that have not ended in time, and hold their sessions.
+    pub fn hung_runs(&self) -> u64 {
+        self.health.hung_runs()
+    }
+
     /// The inputs of a run.
     pub fn inputs(&self) -> &[Signature] {
         self.model.inputs()

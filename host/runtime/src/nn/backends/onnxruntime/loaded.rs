@@ -116,9 +116,11 @@ impl Loaded {
             None => session.run(&values, &options),
         };
         let result = cancellation.during(stop, run);
-        let outputs = result.map_err(|error| match cancellation.is_cancelled() {
-            true => RunError::Cancelled,
-            false => run_error(&self.device, error.code(), error.message()),
+        let outputs = result.map_err(|error| match run_error(&self.device, error.code(), error.message()) {
+            // A device may fail after so long that no caller waits any more, and must be taken out of service nevertheless.
+            error @ (RunError::Device(_) | RunError::OutOfMemory(_)) => error,
+            _ if cancellation.is_cancelled() => RunError::Cancelled,
+            error => error,
         })?;
         let named = self.outputs().iter().zip(outputs.values());
         let copies =

@@ -8,8 +8,10 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::support::{Counts, TestModel, batcher, first, numbers, settle};
+use crate::nn::batch::open::MOST_OVERTAKEN;
 use crate::nn::batch::{Admitted, BatchRules, BatchSizes, Batcher, HeldPermits, RunCost};
 use crate::nn::error::RunError;
+use crate::tensor::{Tensor, TensorType};
 
 /// A device and its batches of at most 4 rows. The device tells the rows of each run when it starts, and ends one run for
 /// each message of the gate.
@@ -111,6 +113,34 @@ async fn a_full_batch_is_sent_while_the_device_computes() {
     assert_eq!(bench.started().await, 2, "the device is free");
     bench.end();
     for run in more.into_iter().chain([busy, last, apart]) {
+        run.await.expect("no panic").expect("an answer");
+    }
+}
+
+/// Callers with one shape keep the device busy, and another caller's run has a shape of its own.
+#[tokio::test]
+async fn a_run_of_a_rare_shape_is_not_overtaken_for_ever() {
+    let mut bench = Bench::new(false, None);
+    let mut runs = vec![bench.run(1, 0.0)];
+    assert_eq!(bench.started().await, 1);
+    let (batcher, input) = (Arc::clone(&bench.batcher), Tensor::new(vec![1, 3], TensorType::Fp32, vec![0; 12]));
+    let rare = tokio::spawn(async move { batcher.run(vec![input], None).await });
+    settle().await;
+    for turn in 1..=MOST_OVERTAKEN {
+        bench.nothing_starts().await;
+        runs.extend((0..4u8).map(|n| bench.run(1, n.into())));
+        let mut started = vec![bench.started().await];
+        if turn == MOST_OVERTAKEN {
+            // They start on two threads.
+            started.push(bench.started().await);
+            started.sort_unstable();
+        }
+        let expected = if turn < MOST_OVERTAKEN { vec![4] } else { vec![1, 4] };
+        assert_eq!(started, expected, "{turn}");
+    }
+    (0..MOST_OVERTAKEN + 2).for_each(|_| bench.end());
+    rare.await.expect("no panic").expect("an answer");
+    for run in runs {
         run.await.expect("no panic").expect("an answer");
     }
 }
