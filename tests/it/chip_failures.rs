@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use plimsoll_tests::simulated::{Device, Fault};
-use plimsoll_tests::{Reply, Server, data};
+use plimsoll_tests::{Reply, Server, another_version, data};
 use serde_json::json;
 
 use crate::batching::metric;
@@ -101,6 +101,32 @@ async fn the_fallback_answers_while_a_device_is_lost_and_no_request_is_lost() {
         assert!(metric(&text, "plimsoll_model_device_failures_total{model=\"m\"}") >= 2.0, "{text}");
         assert!(metric(&text, "plimsoll_requests_total{pipeline=\"p\",chip=\"cpu\",outcome=\"ok\"}") >= 18.0, "{text}");
     }
+}
+
+/// A version that never ran on its chip could fail every request when the device is back. What serves is started and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_infer_plugin_is_not_admitted_by_an_answer_of_the_fallback() {
+    let device = Device::of("admits");
+    device.set_fault(Fault::Lost);
+    let model = "compare_with_cpu = false\ndevice_failures = 1\ndevice_retry = \"50ms\"";
+    let server = Server::start(&config("admits", model, "fallback = \"cpu\"")).await;
+    let native = plimsoll::base::bundled::plugin("infer-native").expect("bundled");
+    let put = async || server.send("PUT", "/v1/plugins/infer-native", &[], another_version(native, 1)).await;
+    let refused = put().await;
+    assert_eq!(refused.status, 503, "{}", refused.text);
+    let reason =
+        "the device of chip `a` failed or is out of service, so chip `cpu` answered the sample of pipeline `p`";
+    assert!(refused.text.contains(reason) && refused.text.contains("try again"), "{}", refused.text);
+    // A preprocess plugin does not run on the device.
+    let image = plimsoll::base::bundled::plugin("image-preprocess").expect("bundled");
+    let other = server.send("PUT", "/v1/plugins/image-preprocess", &[], another_version(image, 1)).await;
+    assert_eq!(other.status, 200, "{}", other.text);
+    assert_eq!(header(&infer(&server, 4, "").await, "x-plimsoll-chip"), Some("cpu"));
+    device.set_fault(Fault::None);
+    wait_for_service(&server, 1.0).await;
+    let admitted = put().await;
+    assert_eq!(admitted.status, 200, "{}", admitted.text);
+    assert_eq!(header(&infer(&server, 4, "").await, "x-plimsoll-chip"), Some("a"));
 }
 
 /// Also replies of the Open Inference Protocol, by REST and gRPC, of one and of several images, and of tensors, name the chip

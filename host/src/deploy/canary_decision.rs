@@ -13,6 +13,7 @@ use super::deployer::{ChangeError, Deployer, audit, audit_rejection, candidates}
 use super::hold_back::replaced_by;
 use super::needed::users_of;
 use super::release::Release;
+use super::sample::Tried;
 use super::serving::{Route, Served, Serving};
 
 impl Deployer {
@@ -69,7 +70,9 @@ impl Deployer {
             let config = self.config.clone();
             let mut held = Vec::new();
             // A candidate that cannot be built is reported when its canary begins again.
-            let Ok(pipelines) = self.try_selection(&config, &selection, Some(&name), &mut held).await else { continue };
+            let Ok(pipelines) = self.try_selection(&config, &selection, Tried::Admitted(&name), &mut held).await else {
+                continue;
+            };
             let served = serving.served.load_full();
             let unchanged = |user: &String| {
                 let (old, new) = (before.routes.get(user)?, served.routes.get(user)?);
@@ -121,34 +124,34 @@ impl Deployer {
     ) -> Result<Identity, ChangeError> {
         let no_canary = || ChangeError::Conflict(format!("plugin `{name}` has no canary"));
         let rows = serving.records.memory.rows(None, Instant::now(), false);
-        let (candidate, old) = {
-            let mut plugins = serving.catalog();
-            let plugin = plugins.get_mut(name).ok_or_else(no_canary)?;
-            let old = plugin.serving.as_ref().ok_or_else(no_canary)?.artifact.identity.clone();
-            let candidate = plugin.candidate.take().ok_or_else(no_canary)?;
-            let identity = candidate.artifact.identity.clone();
-            if identity.digest != old.digest {
-                plugin.withdraw(&identity.digest);
-            }
-            plugin.reject(RejectedVersion {
-                identity: identity.clone(),
-                source: candidate.source.to_string(),
-                reason: reason.to_owned(),
-                at: SystemTime::now(),
-                retry: false,
-                figures: VersionFigures::of(&identity, &rows),
-            });
-            (identity, old)
-        };
+        let mut plugins = serving.catalog();
+        let plugin = plugins.get_mut(name).ok_or_else(no_canary)?;
+        let old = plugin.serving.as_ref().ok_or_else(no_canary)?.artifact.identity.clone();
+        let ended = plugin.candidate.take().ok_or_else(no_canary)?;
+        let candidate = ended.artifact.identity.clone();
         // The existing routes are filtered and nothing is built, so an unreadable file cannot keep the candidate in
-        // service.
+        // service. Under the lock of the catalog: who reads there that the version is rejected gets no more answers of it.
         let served = serving.served.load();
         let without = |route: &Route| Route {
             stable: Arc::clone(&route.stable),
             canary: route.canary.clone().filter(|canary| !canary.is_of(&candidate)),
         };
         let routes = served.routes.iter().map(|(name, route)| (name.clone(), without(route))).collect();
-        serving.served.store(Arc::new(Served { routes, unloaded: served.unloaded.clone() }));
+        let before = serving.served.swap(Arc::new(Served { routes, unloaded: served.unloaded.clone() }));
+        if candidate.digest != old.digest {
+            plugin.withdraw(&candidate.digest);
+        }
+        plugin.reject(RejectedVersion {
+            identity: candidate.clone(),
+            source: ended.source.to_string(),
+            reason: reason.to_owned(),
+            at: SystemTime::now(),
+            retry: false,
+            figures: VersionFigures::of(&candidate, &rows),
+        });
+        drop(plugins);
+        // What only it used is freed after the lock.
+        drop((served, before));
         audit_rejection(by, "rollback", &candidate, reason);
         serving.records.metrics.record_deployment(name, "rollback");
         self.write_journal(serving);

@@ -170,8 +170,9 @@ impl Deployer {
             candidates.retain(|(other, _)| *other != name);
             candidates.push((name.clone(), Arc::clone(&release)));
             let selection = self.selection(serving);
-            self.replace(serving, &selection, &candidates, &mut held).await.map_err(rejected)?;
+            let served = self.build_served(serving, &selection, &candidates, &mut held).await.map_err(rejected)?;
             let mut plugins = serving.catalog();
+            serving.served.store(Arc::new(served));
             let plugin = plugins.entry(name.clone()).or_default();
             plugin.readmit(&release.artifact.identity.digest);
             plugin.candidate = Some(release);
@@ -210,22 +211,27 @@ impl Deployer {
         let mut selection = self.selection(serving);
         selection.insert(name.to_owned(), Arc::clone(&release));
         let others: Vec<_> = candidates(serving).into_iter().filter(|(other, _)| other != name).collect();
-        self.replace(serving, &selection, &others, held).await?;
+        let served = self.build_served(serving, &selection, &others, held).await?;
+        // Who has an answer of the new version finds it in the catalog, and the other way round.
         let mut plugins = serving.catalog();
+        let before = serving.served.swap(Arc::new(served));
         let plugin = plugins.entry(name.to_owned()).or_default();
         plugin.candidate = None;
         plugin.serve(release, stages, self.config.deploy.keep);
+        // What only it used is freed after the lock.
+        drop(plugins);
+        drop(before);
         Ok(())
     }
 
-    /// Builds the selected versions and the canaries of the candidates, and replaces the served pipelines in one step.
-    pub(super) async fn replace(
+    /// Builds the selected versions and the canaries of the candidates. What is served changes when the caller stores it.
+    pub(super) async fn build_served(
         &mut self,
         serving: &Serving,
         selection: &Selection,
         candidates: &[(String, Arc<Release>)],
         held: &mut Vec<Arc<StageCore>>,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Served, BuildError> {
         let stable = self.builder.build(&self.config, selection, held).await?;
         let mut routes: BTreeMap<_, _> = stable.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect();
         for (name, candidate) in candidates {
@@ -247,8 +253,7 @@ impl Deployer {
                 }
             }
         }
-        serving.served.store(Arc::new(Served { routes, unloaded: self.unloaded_models() }));
-        Ok(())
+        Ok(Served { routes, unloaded: self.unloaded_models() })
     }
 
     /// The releases that serve.

@@ -14,6 +14,7 @@ use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::release::Release;
 use super::release_selection::Choice;
+use super::sample::Tried;
 use crate::config::Config;
 
 impl Deployer {
@@ -47,7 +48,7 @@ impl Deployer {
         let newest = choices.iter().map(|(name, choice)| (name, &choice.newest));
         let selection: Selection =
             newest.map(|(name, newest)| (name.clone(), Arc::clone(before.get(name).unwrap_or(newest)))).collect();
-        let pipelines = match self.try_selection(config, &selection, None, held).await {
+        let pipelines = match self.try_selection(config, &selection, Tried::All, held).await {
             Ok(pipelines) => pipelines,
             Err(error) if error.is_temporary => return Err(error),
             Err(error) => {
@@ -68,7 +69,7 @@ impl Deployer {
                     // What its canary needs, so that it begins without a compiler.
                     let mut selection = selection.clone();
                     selection.insert(name.clone(), Arc::clone(&newest));
-                    let _ = self.try_selection(config, &selection, Some(&name), held).await;
+                    let _ = self.try_selection(config, &selection, Tried::Admitted(&name), held).await;
                 }
                 choice.candidate = Some(newest);
             }

@@ -9,7 +9,7 @@ use plimsoll_runtime::text::{listed, shortened};
 use super::build_error::BuildError;
 use super::deployer::{ChangeError, Deployer, candidates};
 use super::deployments::Build;
-use super::sample::run_sample;
+use super::sample::{Tried, run_sample};
 use super::serving::Serving;
 use crate::config::{self, Config};
 
@@ -103,7 +103,9 @@ impl Deployer {
         self.try_rebuild(serving, &mut held).await?;
         let selection = self.selection(serving);
         let candidates = candidates(serving);
-        self.replace(serving, &selection, &candidates, &mut held).await
+        let served = self.build_served(serving, &selection, &candidates, &mut held).await?;
+        serving.served.store(Arc::new(served));
+        Ok(())
     }
 
     /// Builds the pipelines with the releases that serve, and runs the samples of those that are different from before.
@@ -133,7 +135,7 @@ impl Deployer {
         for (name, pipeline) in &pipelines {
             // A pipeline with an unchanged version needs no sample.
             if served.routes.get(name).is_none_or(|route| route.stable.version != pipeline.version) {
-                let failed = run_sample(pipeline, None).await;
+                let failed = run_sample(pipeline, Tried::All).await;
                 failed.map_err(|failed| {
                     BuildError::for_plugin(&failed.plugin, "", failed.reason).temporary(failed.is_temporary)
                 })?;

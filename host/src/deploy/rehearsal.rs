@@ -15,7 +15,7 @@ use super::pull::Pulled;
 use super::read_ahead::ReadAhead;
 use super::rehearsed::{Rehearsed, trial_name};
 use super::release::Release;
-use super::sample::run_sample;
+use super::sample::{Tried, run_sample};
 use super::serving::Serving;
 use super::unreadable::Unreadable;
 use crate::config::Config;
@@ -111,7 +111,7 @@ impl Deployer {
         for (name, candidate) in candidates {
             let mut selection = selection.clone();
             selection.insert(name.clone(), candidate);
-            let _ = self.try_selection(&config, &selection, Some(&name), &mut Vec::new()).await;
+            let _ = self.try_selection(&config, &selection, Tried::Admitted(&name), &mut Vec::new()).await;
         }
     }
 
@@ -130,25 +130,26 @@ impl Deployer {
         }
         let mut selection = self.selection(serving);
         selection.insert(name.clone(), Arc::clone(release));
-        self.try_selection(&config, &selection, Some(&name), held).await.map_err(rejected)?;
+        // A canary that begins again was admitted before, or came with a configuration.
+        let tried = if self.resuming.contains_key(&name) { Tried::Admitted(&name) } else { Tried::New(&name) };
+        self.try_selection(&config, &selection, tried, held).await.map_err(rejected)?;
         Ok(())
     }
 
-    /// Builds pipelines and runs their samples, all of them or those of one plugin. What the rehearsal has tried is not
-    /// tried again.
+    /// Builds pipelines and runs the samples of what is tried. What the rehearsal has tried is not tried again.
     pub(super) async fn try_selection(
         &mut self,
         config: &Arc<Config>,
         selection: &Selection,
-        plugin: Option<&str>,
+        tried: Tried<'_>,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
-        let trial = trial_name(selection, needed(config).into_keys(), plugin);
+        let trial = trial_name(selection, needed(config).into_keys(), tried);
         let known = self.rehearsed.trial(&trial);
         if let Some(Err(error)) = known {
             return Err(error);
         }
-        let result = self.build_and_sample(config, selection, plugin, known.is_some(), held).await;
+        let result = self.build_and_sample(config, selection, tried, known.is_some(), held).await;
         self.rehearsed.held.extend(held.iter().cloned());
         self.rehearsed.record_trial(trial, &result);
         result
@@ -158,17 +159,17 @@ impl Deployer {
         &mut self,
         config: &Arc<Config>,
         selection: &Selection,
-        plugin: Option<&str>,
+        tried: Tried<'_>,
         is_sampled: bool,
         held: &mut Vec<Arc<StageCore>>,
     ) -> Result<Pipelines, BuildError> {
         let pipelines = self.builder.build(config, selection, held).await?;
-        let users = plugin.map(|plugin| users_of(config, plugin));
+        let users = tried.plugin().map(|plugin| users_of(config, plugin));
         let is_sampled = |name: &String| is_sampled || users.as_ref().is_some_and(|users| !users.contains(name));
         for (_, pipeline) in pipelines.iter().filter(|(name, _)| !is_sampled(name)) {
-            run_sample(pipeline, plugin).await.map_err(|failed| {
+            run_sample(pipeline, tried).await.map_err(|failed| {
                 // The reason names the pipeline.
-                let key = if plugin.is_some() { String::new() } else { failed.key };
+                let key = if tried.plugin().is_some() { String::new() } else { failed.key };
                 BuildError::for_plugin(&failed.plugin, key, failed.reason).temporary(failed.is_temporary)
             })?;
         }

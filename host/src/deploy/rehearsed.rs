@@ -18,6 +18,7 @@ use super::pipeline_build::Selection;
 use super::pipeline_builder::PipelineBuilder;
 use super::pull::Pulled;
 use super::release::{FileError, Release};
+use super::sample::Tried;
 use super::staged_copy::StagedCopy;
 
 /// What the rehearsal of a change found.
@@ -126,13 +127,13 @@ impl Rehearsed {
     }
 }
 
-/// The name of the trial of these releases. `plugin` is the plugin that is tried; `None` if all are.
+/// The name of the trial of these releases.
 pub(super) fn trial_name<'a>(
     selection: &Selection,
     plugins: impl Iterator<Item = &'a str>,
-    plugin: Option<&str>,
+    tried: Tried<'_>,
 ) -> String {
-    let mut name = format!("{plugin:?}");
+    let mut name = format!("{tried:?}");
     for release in plugins.filter_map(|plugin| selection.get(plugin)) {
         let identity = &release.artifact.identity;
         let manifest = &release.manifest.text;

@@ -18,6 +18,7 @@ use super::pipeline_build::Selection;
 use super::pipeline_builder::Pipelines;
 use super::pull::{is_handled, must_pull, reference_of};
 use super::release::{FileError, Release};
+use super::sample::Tried;
 use crate::base::bundled;
 use crate::base::files::{list_folder, look_at_regular_file};
 use crate::config::{Config, ConfigError, PullError};
@@ -82,7 +83,7 @@ impl Deployer {
         loop {
             let selection: Selection =
                 choices.iter().map(|(name, choice)| (name.clone(), Arc::clone(&choice.newest))).collect();
-            let error = match self.try_selection(config, &selection, None, &mut held).await {
+            let error = match self.try_selection(config, &selection, Tried::All, &mut held).await {
                 Ok(pipelines) => {
                     let held_back = self.hold_back(config, &mut choices, &mut held).await;
                     let held_back = held_back.map_err(|error| error.in_config(config))?;

@@ -56,10 +56,25 @@ impl Deployer {
         let pipelines = self.select(&config, &mut catalog).await?;
         self.config = config;
         self.unloaded = unloaded;
-        // The selected and rejected releases are added to the catalog; its other content stays.
+        let served = Served {
+            routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
+            unloaded: self.unloaded_models(),
+        };
+        let before = self.swap(serving, served, catalog);
+        let continued = self.continue_canaries(serving, &before).await;
+        self.resume_canaries(serving, &continued, Some(&before)).await;
+        self.retire_gone(serving);
+        self.write_journal(serving);
+        Ok(())
+    }
+
+    /// Serves `served` from now on, and adds the selected and rejected releases to the catalog, whose other content stays. Returns
+    /// what was served before. Who has an answer of a new version finds it in the catalog, and the other way round.
+    fn swap(&self, serving: &Serving, served: Served, catalog: Catalog) -> Arc<Served> {
+        let mut plugins = serving.catalog();
+        let before = serving.served.swap(Arc::new(served));
         for (name, chosen) in catalog {
-            let stages = serving.served.load().stages_of(&name);
-            let mut plugins = serving.catalog();
+            let stages = before.stages_of(&name);
             let plugin = plugins.entry(name).or_default();
             let Some(new) = chosen.serving else { continue };
             plugin.handled = chosen.handled;
@@ -75,16 +90,7 @@ impl Deployer {
                 plugin.serving = Some(new);
             }
         }
-        let served = Served {
-            routes: pipelines.into_iter().map(|(name, stable)| (name, Route::new(stable))).collect(),
-            unloaded: self.unloaded_models(),
-        };
-        let before = serving.served.swap(Arc::new(served));
-        let continued = self.continue_canaries(serving, &before).await;
-        self.resume_canaries(serving, &continued, Some(&before)).await;
-        self.retire_gone(serving);
-        self.write_journal(serving);
-        Ok(())
+        before
     }
 
     /// A new configuration, with those settings of the present one that apply until the next start, and without the

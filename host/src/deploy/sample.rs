@@ -21,6 +21,28 @@ const SLACK: Duration = Duration::from_secs(5);
 const MAX_TRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
+/// What is tried with samples.
+#[derive(Debug, Clone, Copy)]
+pub enum Tried<'a> {
+    /// All plugins, on every chip.
+    All,
+    /// A version of a plugin that was admitted before, or that a configuration brings, on the chips with this plugin, or on the
+    /// default chip if there are none.
+    Admitted(&'a str),
+    /// The same for a new version that was uploaded, or that is in the folder. On a chip with this plugin, the answer of its fallback is not enough.
+    New(&'a str),
+}
+
+impl<'a> Tried<'a> {
+    /// The plugin, if it is one.
+    pub fn plugin(self) -> Option<&'a str> {
+        match self {
+            Self::All => None,
+            Self::Admitted(plugin) | Self::New(plugin) => Some(plugin),
+        }
+    }
+}
+
 /// The stage that failed the sample.
 #[derive(Debug)]
 pub struct SampleError {
@@ -34,22 +56,22 @@ pub struct SampleError {
     pub is_temporary: bool,
 }
 
-/// Runs the sample through the pipeline. If `plugin` is given, the sample runs on the chips with this plugin, or on the
-/// default chip if there are none. Otherwise it runs on every chip. The configured sample must be answered. Preprocessing
+/// Runs the sample through the pipeline, on the chips of what is tried. The configured sample must be answered. Preprocessing
 /// may reject the bundled sample, because it may not read JPEG; no other stage may. A step that ran for items must have
 /// answered one of them. What the sample did not reach is logged.
 ///
 /// # Errors
 /// If a stage fails.
-pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Result<(), SampleError> {
-    let of_plugin: Vec<_> = match plugin {
+pub async fn run_sample(pipeline: &ServedPipeline, tried: Tried<'_>) -> Result<(), SampleError> {
+    let of_plugin: Vec<_> = match tried.plugin() {
         None => pipeline.chip_names().iter().collect(),
         Some(plugin) => pipeline.chips_of(plugin),
     };
+    let must_run = matches!(tried, Tried::New(_)) && !of_plugin.is_empty();
     let chips = if of_plugin.is_empty() { vec![&pipeline.default_chip] } else { of_plugin };
     let mut untried = BTreeSet::new();
     for chip in chips {
-        untried.extend(run_on_chip(pipeline, chip).await?);
+        untried.extend(run_on_chip(pipeline, chip, must_run).await?);
     }
     for what in untried {
         tracing::warn!(
@@ -61,8 +83,8 @@ pub async fn run_sample(pipeline: &ServedPipeline, plugin: Option<&str>) -> Resu
     Ok(())
 }
 
-/// Runs the sample on a chip. Returns what it did not reach, if anything.
-async fn run_on_chip(pipeline: &ServedPipeline, chip: &str) -> Result<Option<String>, SampleError> {
+/// Runs the sample on a chip. Returns what it did not reach, if anything. `must_run`: an answer of the fallback is not enough.
+async fn run_on_chip(pipeline: &ServedPipeline, chip: &str, must_run: bool) -> Result<Option<String>, SampleError> {
     let Some(selected) = pipeline.select(chip) else { return Ok(None) };
     let (sample, content_type) = match &pipeline.sample {
         Some(sample) => (sample.bytes(), None),
@@ -71,7 +93,8 @@ async fn run_on_chip(pipeline: &ServedPipeline, chip: &str) -> Result<Option<Str
     let request = Request { id: "sample".into(), content_type, parameters: Vec::new() };
     let mut tries = 0;
     let (result, log) = loop {
-        let mut log = SampleLog { runs: RunLog::new(pipeline.deadline + SLACK), errors: BTreeMap::new() };
+        let runs = RunLog::new(pipeline.deadline + SLACK);
+        let mut log = SampleLog { runs, errors: BTreeMap::new(), fallback: None };
         let result = pipeline.run(selected, &mut log, &request, sample).await;
         let is_full = result.as_ref().is_err_and(|failed| failed.error.outcome == Outcome::NoCapacity);
         tries += 1;
@@ -80,6 +103,21 @@ async fn run_on_chip(pipeline: &ServedPipeline, chip: &str) -> Result<Option<Str
         }
         tokio::time::sleep(FIRST_PAUSE * (1 << (tries - 1))).await;
     };
+    if let (Ok(_), Some(fallback)) = (&result, &log.fallback) {
+        let what = format!(
+            "the device of chip `{chip}` failed or is out of service, so chip `{fallback}` answered the sample of pipeline `{}`, \
+             and the infer stage on `{chip}` was not tried",
+            pipeline.name
+        );
+        let stage = pipeline.chips.get(chip).filter(|_| must_run);
+        let Some(stage) = stage.map(|stage| stage.core()) else {
+            tracing::warn!("{what}");
+            return Ok(None);
+        };
+        let (key, plugin) = (key(pipeline, stage), stage.plugin.name.to_string());
+        let reason = format!("{what}; try again when the device is back");
+        return Err(SampleError { key, plugin, reason, is_temporary: true });
+    }
     match result {
         Ok(_) => log.judge_items(pipeline, chip),
         Err(PipelineError { stage, error, .. }) => {
@@ -95,15 +133,20 @@ async fn run_on_chip(pipeline: &ServedPipeline, chip: &str) -> Result<Option<Str
     }
 }
 
-/// What the sample did: its runs, and the first error of each stage.
+/// What the sample did: its runs, the first error of each stage, and the chip that answered instead of its own.
 struct SampleLog {
     runs: RunLog,
     errors: BTreeMap<StageName, (Outcome, String)>,
+    fallback: Option<String>,
 }
 
 impl RunObserver for SampleLog {
     fn deadline(&self) -> Instant {
         self.runs.deadline()
+    }
+
+    fn chip_changed(&mut self, chip: &str) {
+        self.fallback = Some(chip.to_owned());
     }
 
     fn stage_started(&mut self, stage: &StageCore) {

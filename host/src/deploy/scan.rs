@@ -166,7 +166,12 @@ fn scan_once(build: &Build<'_>, file: &mut ConfigFile) -> bool {
     scan.unseen.extend(deploy_files(build, &std::mem::take(&mut scan.scan.ready), &scan.scan.look));
     for release in build.change(async |serving, deployer| deployer.waiting_canaries(serving)) {
         build.make(
-            &async |serving, deployer| deployer.rehearse_deploy(serving, &release).await,
+            &async |serving, deployer| {
+                // As the change does, so that it finds what was tried.
+                let name = release.artifact.identity.name.to_string();
+                deployer.resuming.insert(name, Arc::clone(&release));
+                deployer.rehearse_deploy(serving, &release).await;
+            },
             async |serving, deployer| {
                 // An upload or a rollback may have ended its canary meanwhile.
                 if deployer.waiting_canaries(serving).iter().any(|waiting| Arc::ptr_eq(waiting, &release)) {

@@ -158,9 +158,10 @@ fn not_pulled(reason: &str) -> String {
 impl Serving {
     /// The views of all known plugins.
     pub fn plugin_views(&self) -> Vec<PluginView> {
-        let served = self.served.load();
         let rows = self.records.memory.rows(None, Instant::now(), false);
+        // A deployment changes both under this lock.
         let catalog = self.catalog();
+        let served = self.served.load();
         let known = catalog.iter().filter(|(_, plugin)| plugin.is_known());
         known
             .map(|(name, plugin)| {

@@ -85,10 +85,14 @@ pub(super) async fn infer(
         origin: Some(client.origin("POST", "/v1/pipelines/{pipeline}/infer")),
         headers: Some(&headers),
     };
+    // Dropped after the record, so that a request whose client is gone is counted before its slot is free.
+    let mut held = None;
     let mut record = RequestRecord::start(start, &app.records);
 
     let incoming = Incoming { client: &client, headers: &headers, connection: connection.as_deref(), body };
-    let mut response = match run(&app, &pipeline, &chip, request, incoming, &mut record).await {
+    let result = run(&app, &pipeline, &chip, request, incoming, &mut record, &mut held).await;
+    drop(held.take());
+    let mut response = match result {
         Ok(reply) => {
             record.finish(Outcome::Ok);
             let content_type = media_type(&reply.content_type);
@@ -127,7 +131,7 @@ fn media_type(text: &str) -> HeaderValue {
     value.unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// Admits the request, then runs its stages.
+/// Admits the request, then runs its stages. What it holds meanwhile is in `held`.
 async fn run(
     app: &App,
     pipeline: &Arc<ServedPipeline>,
@@ -135,8 +139,10 @@ async fn run(
     request: Request,
     incoming: Incoming<'_>,
     record: &mut RequestRecord,
+    held: &mut Option<Held>,
 ) -> Result<Reply, ServeError> {
-    let (body, _held) = admit(app, pipeline, incoming, record).await?;
+    let (body, admitted) = admit(app, pipeline, incoming, record).await?;
+    *held = Some(admitted);
     let (request, body) = read_form(request, body).await?;
     if let Some(recorder) = &pipeline.recorder {
         record.keep_input(recorder, &request, &body);
