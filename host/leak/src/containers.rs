@@ -38,6 +38,9 @@ pub struct Containers {
     tracked: HashMap<u32, Container>,
 }
 
+/// How well a new block fits a container whose block vanished; `None` if it does not.
+type Rule = fn(&Survivor, Option<&Container>, Block) -> Option<u64>;
+
 /// A block that vanished, and the container that it was.
 type Gone = (Survivor, Option<Container>);
 
@@ -48,14 +51,27 @@ impl Containers {
         // All are removed before one is added, because a new block may have the old address of another container's
         // block.
         let mut gone: Vec<Gone> = vanished.iter().map(|old| (*old, self.tracked.remove(&old.block.address))).collect();
-        let is_few = vanished.len() * new.len() <= MAX_PAIRS;
-        gone.retain(|(_, known)| is_few || known.is_some());
+        let mut free = new.to_vec();
         // What has grown most often comes first, because its next size is known best: a static that keeps the last image
         // is replaced in the same call, too. Of vectors that grow together, the smallest has the smallest new block.
         gone.sort_by_key(|(old, known)| (Reverse(known.as_ref().map_or(0, |known| known.grown.len())), old.block.size));
-        gone.truncate(MORE_IF_KNOWN * MAX_PAIRS / new.len().max(1));
-        let mut free = new.to_vec();
-        for rule in [by_its_factor, exactly_twice, up_to_twice, up_to_four_times] {
+        let known = gone.partition_point(|(_, known)| known.is_some());
+        let mut unknown = gone.split_off(known);
+        gone.truncate(MORE_IF_KNOWN * MAX_PAIRS / free.len().max(1));
+        // Known containers see all new blocks.
+        self.continue_by(&[by_its_factor], call, &mut gone, &mut free);
+        if unknown.len() * free.len() > MAX_PAIRS {
+            cancel_alike(&mut unknown, &mut free);
+        }
+        if unknown.len() * free.len() <= MAX_PAIRS {
+            gone.append(&mut unknown);
+        }
+        self.continue_by(&[exactly_twice, up_to_twice, up_to_four_times], call, &mut gone, &mut free);
+    }
+
+    /// Continues containers in the free blocks that fit best, by one rule after the other. What was continued is removed from both.
+    fn continue_by(&mut self, rules: &[Rule], call: usize, gone: &mut Vec<Gone>, free: &mut Vec<Block>) {
+        for rule in rules {
             gone.retain_mut(|(old, known)| {
                 let at = |block: &Block| (block.address != old.block.address, rule(old, known.as_ref(), *block));
                 let fits = free.iter().enumerate().filter(|(_, block)| rule(old, known.as_ref(), **block).is_some());
@@ -86,6 +102,29 @@ impl Containers {
     pub fn all(&self) -> impl Iterator<Item = &Container> {
         self.tracked.values()
     }
+}
+
+/// Leaves out blocks that vanished, of no known container, and as many new ones of the same size: something of many blocks was made
+/// again, such as the last result, and no container is replaced by a block of its own size.
+fn cancel_alike(unknown: &mut Vec<Gone>, free: &mut Vec<Block>) {
+    let mut made: HashMap<u32, usize> = HashMap::new();
+    free.iter().for_each(|block| *made.entry(block.size).or_default() += 1);
+    let mut cancelled: HashMap<u32, usize> = HashMap::new();
+    unknown.retain(|(old, _)| match made.get_mut(&old.block.size).filter(|left| **left > 0) {
+        None => true,
+        Some(left) => {
+            *left -= 1;
+            *cancelled.entry(old.block.size).or_default() += 1;
+            false
+        }
+    });
+    free.retain(|block| match cancelled.get_mut(&block.size).filter(|left| **left > 0) {
+        None => true,
+        Some(left) => {
+            *left -= 1;
+            false
+        }
+    });
 }
 
 /// How far a new block is from the one that a container needs next, if it grows by the same factor as before; `None` if it

@@ -14,6 +14,9 @@ use super::verdict::{self, Finding, Growth, Held, Verdict};
 /// measured from the first to the last leaked block there.
 const SPARSE: f64 = 2.0;
 
+/// Least bytes of a chunk of a list that gets one for hundreds of entries.
+const CHUNK: u32 = 2_048;
+
 /// The blocks that leak.
 #[derive(Debug, Clone, Default)]
 pub struct Leaking {
@@ -57,12 +60,13 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let round = |survivor: &Survivor| survivor.born.and_then(|call| calls.get(call)).map_or(0, |call| call.round);
     let births: Vec<(u32, usize)> = survivors.iter().map(|one| (one.block.size, round(one))).collect();
     let mut leaking = Leaking::default();
-    let mut is_open = false;
+    let (mut is_open, mut has_late_chunks) = (false, false);
     let mut together = Population::default();
     let (mut certain, mut uncertain, mut members, mut open) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (sizes, population) in population::by_size(&record.sizes, &births) {
         let trend = population.trend();
         is_open |= matches!(trend, Trend::Open { .. });
+        has_late_chunks |= sizes.len() == 1 && sizes.start >= CHUNK && population.has_grown_late();
         let is_certain = population.is_certain();
         if sizes.len() == 1 && !is_certain {
             together.add(&population);
@@ -141,6 +145,8 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
         _ if late.bytes <= late.bytes_within => Verdict::Steady,
         _ => Verdict::WarmingUp,
     };
+    // A list of large chunks gets one so rarely that a few rounds have only one.
+    is_open |= has_late_chunks && !leaks;
     // Many containers that each grow rarely, for example a list for each key, are replaced often enough in more rounds.
     is_open |= verdict == Verdict::WarmingUp;
     let held = record.heap.clone();

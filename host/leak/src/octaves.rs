@@ -12,15 +12,27 @@ use super::verdict::{Growth, LEAK_RATIO};
 /// Least octaves that are compared. A run that was cut short needs one more, because it has fewer calls.
 const OCTAVES: usize = 3;
 /// Mean ratio of the growth of an octave to that of the octave before, for what adds as much in each round.
-const RATIO: std::ops::RangeInclusive<f64> = 1.6..=3.0;
-/// Octaves before the last one in which a rate begins. Before that, the smallest sizes of a table are rounded.
+const RATIO: std::ops::RangeInclusive<f64> = 1.5..=3.0;
+/// The most by which the last step can be smaller than it is without rounding up to MiB, and the step before it larger.
+const ROUNDED: f64 = (512 << 10) as f64;
+/// Least share of the growth of an octave that is one step, so that it can have been rounded.
+const ONE_STEP: f64 = 0.9;
+/// Ratio of the rates between the last three steps of a table.
+const EVEN: std::ops::RangeInclusive<f64> = 0.83..=1.6;
+/// A table whose next step has not come after this many times the calls between the last two is full.
+const OVERDUE: f64 = 2.25;
+/// Steps of no more bytes are not those of a table.
+const SMALLEST_STEP: u64 = 512;
+/// Most octaves before the last one from which the rate is counted. Before that, the smallest sizes of a table are rounded.
 const RATE_OCTAVES: usize = 3;
 
 /// The growth from one round to a later one.
 #[derive(Debug, Clone, Copy)]
 struct Octave {
     bytes: f64,
-    /// The round with the largest step: a table was full before it.
+    /// The largest step.
+    step: f64,
+    /// The round with this step: a table was full before it.
     round: usize,
     /// The sum before that round.
     full: f64,
@@ -29,26 +41,59 @@ struct Octave {
 /// The growth per request of a sum of bytes, `values`, before the first round and after each round of `record`. `None` if it does
 /// not grow as a leak does, or if there were too few calls.
 pub(super) fn growth(values: &[u64], record: &Record) -> Option<Growth> {
+    by_octaves(values, record).or_else(|| by_steps(values, record))
+}
+
+fn by_octaves(values: &[u64], record: &Record) -> Option<Growth> {
     let rounds = values.len().checked_sub(1)?;
     let octaves = octaves(values);
-    let [last, before, ..] = octaves[..] else { return None };
-    let is_enough = match record.is_cut_short {
-        false => octaves.len() >= OCTAVES && rounds / 2 * record.requests >= ENOUGH_CALLS,
-        true => octaves.len() > OCTAVES,
-    };
-    let first = octaves.last()?;
-    let mean = (last.bytes / first.bytes).powf(1.0 / (octaves.len() - 1) as f64);
+    let [mut last, mut before, ..] = octaves[..] else { return None };
+    let is_enough = octaves.len() >= OCTAVES && rounds / 2 * record.requests >= ENOUGH_CALLS
+        || record.is_cut_short && octaves.len() > OCTAVES;
+    // A table of 2 MiB becomes one of 3 MiB, because it needs a little more than 2.
+    let are_steps = [last, before].iter().all(|octave| octave.step >= ONE_STEP * octave.bytes);
+    if last.bytes < LEAK_RATIO * before.bytes && last.bytes >= ROUNDED && are_steps {
+        (last.bytes, before.bytes) = (last.bytes + ROUNDED, before.bytes - ROUNDED);
+    }
     // A queue that is emptied now and then.
     let falls_most = 2.0 * fall(&values[1..]) > last.bytes;
-    if !is_enough || !RATIO.contains(&mean) || last.bytes < LEAK_RATIO * before.bytes || falls_most {
+    if !is_enough || last.bytes < LEAK_RATIO * before.bytes || falls_most {
         return None;
     }
+    // One of the earlier octaves may have more because of a size that was rounded up, the first ones because of what is made
+    // once, or less because of what was freed.
+    let mean = |at: usize| (last.bytes / octaves[at].bytes).powf(1.0 / at as f64);
+    let first = (OCTAVES - 1..octaves.len()).rev().find(|&at| RATIO.contains(&mean(at)))?;
+    let from = &octaves[first.min(RATE_OCTAVES)];
     let rate = |from: &Octave, to: &Octave| {
         (to.full - from.full) / ((to.round.saturating_sub(from.round)).max(1) * record.requests.max(1)) as f64
     };
-    let from = &octaves[RATE_OCTAVES.min(octaves.len() - 1)];
-    let (early, late) = (rate(from, &before), rate(&before, &last));
-    Some(Growth { bytes: rate(from, &last), bytes_within: (late - early).abs() / 2.0, blocks: 0.0 })
+    let (early, late, bytes) = (rate(from, &before), rate(&before, &last), rate(from, &last));
+    (bytes > 0.0).then(|| Growth { bytes, bytes_within: (late - early).abs() / 2.0, blocks: 0.0 })
+}
+
+/// The same by the last three steps, each of them the largest so far: a table that was filled before the first call has empty
+/// octaves, and its sizes grow at the same rate between these steps.
+fn by_steps(values: &[u64], record: &Record) -> Option<Growth> {
+    let (mut steps, mut most) = (Vec::new(), SMALLEST_STEP);
+    for (round, pair) in values.windows(2).enumerate().skip(1) {
+        let step = pair[1].saturating_sub(pair[0]);
+        if step > most {
+            most = step;
+            steps.push((round * record.requests, pair[0] as f64, step as f64));
+        }
+    }
+    let [.., first, second, third] = steps[..] else { return None };
+    let rate = |from: (usize, f64, f64), to: (usize, f64, f64)| (to.1 - from.1) / (to.0 - from.0).max(1) as f64;
+    let (early, late) = (rate(first, second), rate(second, third));
+    let is_even = early > 0.0 && EVEN.contains(&(late / early));
+    // The next step comes after twice as many calls as there were between the last two.
+    let waited = (values.len() - 1) * record.requests - third.0;
+    let is_overdue = waited as f64 > OVERDUE * (third.0 - second.0) as f64;
+    if third.0 <= ENOUGH_CALLS || 2.0 * fall(&values[1..]) > first.2 || !is_even || is_overdue {
+        return None;
+    }
+    Some(Growth { bytes: rate(first, third), bytes_within: (late - early).abs() / 2.0, blocks: 0.0 })
 }
 
 /// The octaves that end with the last round, the latest one first, up to the first one in which nothing grew. The first round does
@@ -57,13 +102,13 @@ fn octaves(values: &[u64]) -> Vec<Octave> {
     let (mut found, mut end) = (Vec::new(), values.len().saturating_sub(1));
     while end / 2 >= 1 {
         let octave = &values[end / 2..=end];
-        let (begin, bytes) = (octave[0] as f64, *octave.last().unwrap_or(&0) as f64 - octave[0] as f64);
+        let bytes = values[end] as f64 - values[end / 2] as f64;
         if bytes <= 0.0 {
             break;
         }
         let steps = octave.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).enumerate();
-        let at = steps.max_by_key(|(at, step)| (*step, std::cmp::Reverse(*at))).map_or(0, |(at, _)| at);
-        found.push(Octave { bytes, round: end / 2 + at, full: octave[at].max(begin as u64) as f64 });
+        let (at, step) = steps.max_by_key(|(at, step)| (*step, std::cmp::Reverse(*at))).unwrap_or_default();
+        found.push(Octave { bytes, step: step as f64, round: end / 2 + at, full: octave[at] as f64 });
         end /= 2;
     }
     found
@@ -99,13 +144,56 @@ mod tests {
 
     #[test]
     fn a_table_whose_size_is_rounded_up_is_a_leak_with_its_rate() {
-        for per_call in [1, 3, 10, 100, 300] {
+        for per_call in 1..=300 {
             let found = rate(128, |calls| table(calls * per_call)).expect("a leak");
             let full = 18.0 * 1.5 * per_call as f64;
             assert!((0.45..1.6).contains(&(found / full)), "{per_call}: {found} of {full}");
             // Noise of one buffer that is there in every second round.
             let noise = |calls: u64| table(calls * per_call) + calls / 24 % 2 * 384;
             assert!(rate(128, noise).is_some(), "{per_call}");
+            // What the engine makes and frees in its first rounds.
+            let warm = |calls: u64| table(calls * per_call) + if calls > 24 { 16_384 } else { 0 };
+            assert!(rate(128, warm).is_some(), "{per_call}");
+            let freed = |calls: u64| table(calls * per_call) + if calls < 8 * 24 { 8_192 } else { 0 };
+            assert!(rate(128, freed).is_some(), "{per_call}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_filled_before_is_a_leak() {
+        for before in [50, 100, 200, 300, 400, 600] {
+            for per_call in [1, 2, 3, 5, 10] {
+                let found = rate(128, |calls| table(before + calls * per_call)).expect("a leak");
+                let full = 18.0 * 1.5 * per_call as f64;
+                assert!((0.45..1.6).contains(&(found / full)), "{before} {per_call}: {found} of {full}");
+            }
+            for bounded in [100, 500, 1_000] {
+                assert_eq!(rate(128, |calls| table(before + calls.min(bounded))), None, "{bounded}");
+            }
+        }
+        for per_call in 1..=60 {
+            for full in [1_100, 1_200, 1_400, 5_000 / per_call.max(4)] {
+                assert_eq!(rate(128, |calls| table(per_call * calls.min(full))), None, "{per_call} until {full}");
+            }
+        }
+    }
+
+    /// With many files there are few rounds.
+    #[test]
+    fn a_table_is_a_leak_with_any_number_of_files() {
+        for requests in [16, 24, 40, 100, 300, 1_000, 4_000] {
+            let mut rounds = 8;
+            while 2 * rounds * requests <= 4_096 {
+                rounds *= 2;
+            }
+            for per_call in (1..=60).chain([100, 300, 1_000]) {
+                let values: Vec<u64> =
+                    (0..=rounds).map(|round| 400_000 + table((round * requests * per_call) as u64)).collect();
+                let record = Record { requests, ..Record::default() };
+                assert!(growth(&values, &record).is_some(), "{requests} {per_call}: {values:?}");
+                let cut = Record { is_cut_short: true, ..record };
+                assert!(growth(&values, &cut).is_some(), "{requests} {per_call}");
+            }
         }
     }
 
@@ -121,7 +209,7 @@ mod tests {
         assert_eq!(rate(128, |calls| (calls as f64).sqrt() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| if calls > 2_000 { 90_000 } else { calls / 1_000 }), None, "once, late");
         assert_eq!(rate(128, |_| 7), None);
-        assert_eq!(rate(32, |calls| table(calls)), None, "a cache of some hundred entries");
+        assert_eq!(rate(32, table), None, "a cache of some hundred entries");
         assert_eq!(growth(&[], &Record::default()), None);
         assert_eq!(growth(&[5; 2], &Record::default()), None);
     }

@@ -15,7 +15,9 @@
 //! A thing of many sizes has so few blocks of each that some of them look like a leak by accident. So the sizes that are not
 //! certain by themselves are judged together, too (`judge`).
 
-use std::collections::BTreeMap;
+mod by_size;
+
+pub use by_size::{all, by_size};
 
 use super::verdict;
 
@@ -209,11 +211,22 @@ impl Population {
     /// as it gets.
     fn is_replaced_at_the_end(&self) -> bool {
         let rounds = self.counts.len() - 1;
-        PARTS.map(|part| (rounds / part).max(1)).into_iter().any(|last| {
-            let made: u64 = self.left(rounds - last, rounds).iter().sum();
+        let made = |last: usize| -> u64 { self.left(rounds - last, rounds).iter().sum() };
+        let shortest = (1..=rounds).find(|&last| made(last) >= FEWEST);
+        PARTS.map(|part| (rounds / part).max(1)).into_iter().chain(shortest).any(|last| {
             let added = self.counts[rounds] as f64 - self.counts[rounds - last] as f64;
-            made >= FEWEST && added < GROWTH * made as f64
+            made(last) >= FEWEST && added < GROWTH * made(last) as f64
         })
+    }
+
+    /// Returns true if there are more blocks than after half of the rounds, and none of those before is gone.
+    pub fn has_grown_late(&self) -> bool {
+        let rounds = self.counts.len().saturating_sub(1);
+        let half = rounds / 2;
+        self.born.len() == self.counts.len()
+            && rounds > 0
+            && self.counts[rounds] > self.counts[half]
+            && !self.has_lost(half)
     }
 
     /// Returns true if clearly fewer blocks are left of the later rounds.
@@ -252,48 +265,6 @@ impl Rate {
     fn is_positive(&self) -> bool {
         self.mean > self.within
     }
-}
-
-/// Bytes within which sizes count as the same: an allocator does not split off a small rest.
-const SLACK: u32 = 16;
-
-/// The populations of a run. Each has its sizes, from the first up to and excluding the last: every size, and pairs of
-/// neighbouring sizes, because the same request may get a block with a small rest or without.
-pub fn by_size(rounds: &[BTreeMap<u32, u64>], survivors: &[(u32, usize)]) -> Vec<(std::ops::Range<u32>, Population)> {
-    let mut exact: BTreeMap<u32, Population> = BTreeMap::new();
-    let empty = || Population { counts: vec![0; rounds.len()], born: vec![0; rounds.len()] };
-    for (round, sizes) in rounds.iter().enumerate() {
-        for (&size, &count) in sizes {
-            exact.entry(size).or_insert_with(empty).counts[round] = count;
-        }
-    }
-    for &(size, round) in survivors {
-        if let Some(slot) = exact.get_mut(&size).and_then(|population| population.born.get_mut(round)) {
-            *slot += 1;
-        }
-    }
-    let mut found: Vec<_> = exact.iter().map(|(&size, one)| (size..size + 1, one.clone())).collect();
-    for (&size, one) in &exact {
-        let mut pair = one.clone();
-        let mut more = exact.range(size + 1..=size + SLACK).peekable();
-        if more.peek().is_some() {
-            more.for_each(|(_, other)| pair.add(other));
-            found.push((size..size + SLACK + 1, pair));
-        }
-    }
-    found
-}
-
-/// All blocks as one population.
-pub fn all(rounds: &[BTreeMap<u32, u64>], survivors: &[(u32, usize)]) -> Population {
-    let counts = rounds.iter().map(|sizes| sizes.values().sum()).collect();
-    let mut born = vec![0; rounds.len()];
-    for &(_, round) in survivors {
-        if let Some(slot) = born.get_mut(round) {
-            *slot += 1;
-        }
-    }
-    Population { counts, born }
 }
 
 #[cfg(test)]

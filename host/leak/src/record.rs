@@ -1,6 +1,7 @@
 //! What a run records: each call, and what was held after each round.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -74,6 +75,8 @@ impl Rates {
 pub struct Record {
     /// Number of requests in each round.
     pub requests: usize,
+    /// The time that the calls took.
+    pub time: Duration,
     /// True if the run ended early: the memory is full, or the instance ended.
     pub is_cut_short: bool,
     /// True if the heap could be read after the last round.

@@ -17,8 +17,9 @@ pub(super) const ENOUGH_MEMORY: u64 = 512 << 20;
 pub(super) const STEADY_TIME: Duration = Duration::from_secs(60);
 /// Time by which the guest's clocks are advanced after each round.
 pub(super) const BETWEEN_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
-/// After so many rounds the clocks go on as they are: seconds in 32 bits end in 2038.
+/// After so many rounds they are advanced by less: seconds in 32 bits end in 2038.
 pub(super) const DATED_ROUNDS: usize = 1_024;
+pub(super) const LATER_BETWEEN_ROUNDS: Duration = Duration::from_secs(60 * 60);
 /// Calls for each occurrence of a leak that is found in 9 of 10 runs, if it occurs at random (`judge/tests.rs`).
 pub(super) const CALLS_FOR_EACH: usize = 32;
 

@@ -7,7 +7,8 @@ use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
 use super::rounds::{
-    BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, MOST_CALLS, Rounds, STEADY_TIME,
+    BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, LATER_BETWEEN_ROUNDS, MOST_CALLS, Rounds,
+    STEADY_TIME,
 };
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
@@ -224,21 +225,19 @@ impl<'a> Run<'a> {
                 run.record.classes.push((round, watch.objects(run.subject.memory())));
             }
             // What has a time to live must not look like something that is kept.
-            if round <= DATED_ROUNDS {
-                run.subject.advance(BETWEEN_ROUNDS);
-            }
+            run.subject.advance(if round <= DATED_ROUNDS { BETWEEN_ROUNDS } else { LATER_BETWEEN_ROUNDS });
             if round == goal {
                 // A call of an interpreter, and the collection after each round, take much longer.
-                let adds_if_steady =
-                    rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
+                let may_add = rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
                 let is_as_known = rounds.known.is_some_and(|known| run.record.rates().are_as_before(&known));
-                if is_as_known || run.is_enough(&watch, adds_if_steady) {
+                if is_as_known || run.is_enough(&watch, may_add) {
                     break;
                 }
                 progress.add(run.samples.len() * goal);
                 goal *= 2;
             }
         }
+        run.record.time = started.elapsed();
         run.record.is_cut_short |= ended.is_some();
         run.heap = watch.heap;
         run.survivors = watch.survivors();
@@ -268,7 +267,7 @@ impl<'a> Run<'a> {
         // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
         if grown >= ENOUGH_MEMORY {
-            self.record.is_cut_short = true;
+            self.record.is_cut_short = 2 * self.calls.len() <= MOST_CALLS;
             return true;
         }
         let grows = self.record.grows();
@@ -282,8 +281,10 @@ impl<'a> Run<'a> {
         if !grows && !heap.has_growing_container {
             return true;
         }
-        let others = self.others(heap.finding.verdict);
-        let is_open = heap.is_open || others.iter().any(|finding| finding.verdict == Verdict::WarmingUp);
+        let others = self.others(heap.finding.verdict).map(|finding| finding.verdict);
+        // A ring of nearly as many entries as there were calls may have become full just now.
+        let may_be_full = others.contains(&Verdict::Leaks) && self.calls.len() < 2 * ENOUGH_CALLS;
+        let is_open = heap.is_open || others.contains(&Verdict::WarmingUp) || may_be_full;
         !is_open || 2 * self.calls.len() > MOST_CALLS
     }
 

@@ -27,6 +27,30 @@ fn a_container_that_doubles_has_the_rate_of_the_requests_between_its_doublings()
     assert_eq!(doubling(100, 50, 1_000), None, "it stopped");
 }
 
+/// The last result is made again in each call, of so many blocks that not all pairs of old and new ones can be compared. The new
+/// one is made before the old one is dropped.
+#[test]
+fn a_container_beside_a_last_result_of_many_blocks_is_found() {
+    let result = |call: u32| (0..100).map(move |at| Block { address: 100_000 + call % 2 * 50_000 + at * 64, size: 48 });
+    let mut containers = Containers::default();
+    let (mut block, calls) = (Block { address: 1_000, size: 64 }, 1_500);
+    for call in 0..calls {
+        let mut vanished: Vec<Survivor> =
+            result(call).map(|block| Survivor { block, born: Some(call as usize) }).collect();
+        let mut new: Vec<Block> = result(call + 1).collect();
+        if 8 * (call + 1) > block.size {
+            let next = Block { address: block.address + 10, size: 2 * block.size };
+            vanished.push(Survivor { block, born: Some(0) });
+            new.push(next);
+            block = next;
+        }
+        containers.update(call as usize, &vanished, &new);
+    }
+    let rates = containers.all().filter_map(|container| container.growth(calls as usize, 10, false));
+    let rates: Vec<f64> = rates.map(|growth| growth.bytes).collect();
+    assert!(rates.len() == 1 && (rates[0] / 8.0 - 1.0).abs() < 0.05, "{rates:?}");
+}
+
 /// A bump arena keeps its full blocks; records do not fit exactly.
 #[test]
 fn an_arena_has_the_rate_of_the_requests_that_filled_its_blocks() {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn trend(counts: &[u64], born: &[u64]) -> Trend {

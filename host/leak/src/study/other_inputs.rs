@@ -10,12 +10,23 @@ use crate::debug_info::DebugInfo;
 use crate::finding::{CONTENTS, Elsewhere, LeakingMeasure, Measure};
 use crate::progress::Progress;
 use crate::record::Rates;
-use crate::rounds::Rounds;
+use crate::rounds::{ENOUGH_CALLS, Rounds, STEADY_TIME};
 use crate::run::{Run, RunError};
 use crate::subject::PluginUnderTest;
 use crate::variation::Inputs;
 use crate::verdict::{MIN_ROUNDS, Verdict};
 use plimsoll_runtime::outcome::Outcome;
+
+/// The least number of rounds with other inputs. A table that is not empty at first holds those of a few calls.
+fn least_rounds(plugin: &PluginUnderTest, with_variants: &Run<'_>) -> usize {
+    const CALLS: usize = ENOUGH_CALLS / 4;
+    let per_call = with_variants.record.time / with_variants.calls.len().max(1) as u32;
+    // A call of an interpreter takes much longer.
+    if plugin.language.is_some() || per_call * CALLS as u32 > STEADY_TIME {
+        return MIN_ROUNDS;
+    }
+    MIN_ROUNDS.max(CALLS.div_ceil(with_variants.samples.len().max(1)).next_power_of_two())
+}
 
 /// Runs the samples with their own contents: a few rounds, and in full if anything grows. Returns what leaks and does not
 /// leak as much `with_variants`, and the run; nothing if no sample was varied.
@@ -29,7 +40,7 @@ pub(super) async fn unchanged<'a>(
     if !with_variants.samples.iter().any(|&sample| inputs.is_varied(sample)) {
         return Ok(None);
     }
-    progress.step("files as they are", with_variants.samples.len() * MIN_ROUNDS);
+    progress.step("files as they are", with_variants.samples.len() * least_rounds(plugin, with_variants));
     let (found, run) = execute(plugin, debug_info, inputs, &inputs.unchanged(), with_variants, progress).await?;
     Ok(Some((found, run)))
 }
@@ -55,7 +66,7 @@ pub(super) async fn contents<'a>(
     progress: &Progress,
 ) -> Result<ContentsRun<'a>, RunError> {
     let samples = &with_variants.samples;
-    progress.step("other pixels, numbers or letters", samples.len() * (2 + MIN_ROUNDS));
+    progress.step("other pixels, numbers or letters", samples.len() * (2 + least_rounds(plugin, with_variants)));
     let outcome =
         |sample: usize| with_variants.calls.iter().find(|call| call.sample == sample).map(|call| call.outcome);
     let outcomes: Vec<(usize, Outcome)> =
@@ -93,12 +104,13 @@ async fn execute<'a>(
     let chosen = &with_variants.samples;
     let mut leaking = leaks_of(plugin, with_variants);
     let mut rates = with_variants.record.rates();
-    let rounds = |known| Rounds { least: MIN_ROUNDS, until_enough: false, known };
+    let least = least_rounds(plugin, with_variants);
+    let rounds = |known| Rounds { least, until_enough: false, known };
     // Files as they are have the same contents in each call already, and are smaller than before.
     let has_another_size = |&sample: &usize| now.is_varied(sample) && now.has_another_size(before, sample);
     if !leaking.is_empty() && chosen.iter().any(has_another_size) {
         // What leaks may depend on the size of the inputs. So they are run once more with the contents of one call.
-        progress.step("contents that stay", chosen.len() * MIN_ROUNDS);
+        progress.step("contents that stay", chosen.len() * least);
         let run = Run::execute(plugin, &now.repeated(), chosen, rounds(Some(rates)), progress).await?;
         rates = rates.or_more(run.record.rates());
         leaking.extend(leaks_of(plugin, &run));
