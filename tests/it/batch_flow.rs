@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use plimsoll_tests::simulated::Device;
 use plimsoll_tests::{Server, data};
@@ -15,8 +15,8 @@ const CALLERS: usize = 16;
 /// A run takes so long that waiting for the callers of the batch before it pays, on a slow machine too.
 const COSTS: &str = "run_ms = 600, row_ms = 1";
 
-/// The rows of the runs that so many callers cause, each with one request at a time.
-async fn runs(device: &str, max_delay: &str, costs: &str, callers: usize, time: Duration) -> (Vec<u32>, Server) {
+/// The rows of the runs that so many callers cause, each with one request at a time, until there are so many runs and overlaps.
+async fn runs(device: &str, max_delay: &str, costs: &str, callers: usize, least: (usize, u32)) -> (Vec<u32>, Server) {
     let simulated = Device::of(device);
     let model = format!(
         "file = \"bundled:digits.onnx\"\nbackend = \"simulated\"\nmax_batch = 16\nmax_delay = \"{max_delay}\"\n\
@@ -40,18 +40,25 @@ async fn runs(device: &str, max_delay: &str, costs: &str, callers: usize, time: 
             })
         })
         .collect();
-    tokio::time::sleep(time).await;
+    let (since, mut found, mut overlaps) = (Instant::now(), Vec::new(), 0);
+    while (found.len() < least.0 || overlaps < least.1) && since.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        found.append(&mut simulated.take_runs());
+        overlaps += simulated.take_overlaps();
+    }
+    assert!(overlaps >= least.1, "{overlaps} of {} runs copied while another one computed: {found:?}", found.len());
     ends.store(true, Relaxed);
     for caller in callers {
         caller.await.expect("no panic");
     }
     let server = Arc::into_inner(server).expect("not in use");
-    (simulated.take_runs(), server)
+    found.append(&mut simulated.take_runs());
+    (found, server)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_that_return_together_share_a_run() {
-    let (runs, server) = runs("flow", "400ms", COSTS, CALLERS, Duration::from_secs(6)).await;
+    let (runs, server) = runs("flow", "400ms", COSTS, CALLERS, (8, 0)).await;
     // The first runs gather the callers, and the last one is that of callers that stop.
     let settled = &runs[2.min(runs.len())..runs.len().saturating_sub(1)];
     let rows: u32 = settled.iter().sum();
@@ -72,10 +79,9 @@ async fn callers_that_return_together_share_a_run() {
 async fn a_batch_is_gathered_and_copied_while_the_device_computes_another_one() {
     let device = Device::of("flight");
     let costs = "copy_ms = 50, run_ms = 150";
-    let (runs, server) = runs("flight", "5ms", costs, 2 * CALLERS, Duration::from_secs(6)).await;
-    let (overlaps, reserved) = (device.take_overlaps(), device.take_reserved());
+    let (runs, server) = runs("flight", "5ms", costs, 2 * CALLERS, (4, 2)).await;
+    let reserved = device.take_reserved();
     assert!(runs.len() >= 4, "{runs:?}");
-    assert!(overlaps >= 2, "{overlaps} of {} runs copied while another one computed: {runs:?}", runs.len());
     // A run of one request is not copied into a buffer.
     let joined: u32 = runs.iter().filter(|rows| **rows > 1).sum();
     assert!(reserved > 0 && reserved <= runs.iter().sum(), "{reserved} of {joined} rows were in reserved buffers");

@@ -215,7 +215,7 @@ fn sigint_stops_without_a_drain_and_running_requests_finish() {
     let setup = Setup::new(LONG);
     let mut process = setup.serve();
     let url = process.url();
-    let slow = sleeping(&process, &url, 1000);
+    let slow = sleeping(&process, &url, 5000);
     process.signal("-INT");
     let (code, log) = process.wait_for_exit();
     assert_eq!(code, Some(0), "{log}");

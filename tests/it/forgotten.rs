@@ -129,7 +129,7 @@ async fn a_request_that_outlives_its_version_leaves_no_series() {
     let old = plimsoll_runtime::identity::digest(&stamped(0))[..12].to_owned();
     let slow = tokio::spawn({
         let server = std::sync::Arc::clone(&server);
-        async move { server.infer("p", "?do=sleep", "").await.text }
+        async move { server.infer("p", "?do=sleep&ms=4000", "").await.text }
     });
     until("the request runs", async || {
         server

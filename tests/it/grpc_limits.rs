@@ -26,7 +26,7 @@ async fn grpc_deadlines_of_the_caller_stop_the_guests() {
     let mut client = client(&server).await;
     let micros = |micros| parameter(ParameterChoice::Int64Param(micros));
     for what in ["loop", "sleep"] {
-        let parameters = [("do", text(what)), ("ms", text("60000")), ("timeout", micros(300_000))];
+        let parameters = [("do", text(what)), ("ms", text("60000")), ("timeout", micros(2_000_000))];
         let started = Instant::now();
         let status = client.model_infer(images("p", &[b"x"], &parameters)).await.expect_err("too late");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
@@ -34,7 +34,7 @@ async fn grpc_deadlines_of_the_caller_stop_the_guests() {
         // The header is set by hand, because the client's own timer ends at the response headers, which a stream sends
         // immediately.
         let mut request = Request::new(tonic::codegen::tokio_stream::iter([images("p", &[b"x"], &parameters[..2])]));
-        request.metadata_mut().insert("grpc-timeout", "300m".parse().expect("text"));
+        request.metadata_mut().insert("grpc-timeout", "2000m".parse().expect("text"));
         let started = Instant::now();
         let mut answers = client.model_stream_infer(request).await.expect("a stream").into_inner();
         let answer = answers.message().await.expect("no error ends the stream").expect("an answer");
@@ -76,11 +76,15 @@ async fn grpc_cancelled_calls_stop_their_guests() {
     let mut client = client(&server).await;
     for what in ["loop", "sleep"] {
         let request = images("p", &[b"x"], &[("do", text(what)), ("ms", text("60000"))]);
-        let gone = tokio::time::timeout(Duration::from_millis(300), client.model_infer(request)).await;
-        assert!(gone.is_err(), "the guest still runs");
-        // The only slot is free again long before the stage's deadline of ten seconds.
+        let call = {
+            let mut client = client.clone();
+            tokio::spawn(async move { client.model_infer(request).await })
+        };
+        server.wait_for_guests(1).await;
+        call.abort();
+        // The only slot is free again before the stage's deadline of ten seconds.
         let next = client.model_infer(images("p", &[b"x"], &[]));
-        tokio::time::timeout(Duration::from_secs(5), next).await.expect("the guest was stopped").expect("an answer");
+        tokio::time::timeout(LESS_THAN_DEFAULT, next).await.expect("the guest was stopped").expect("an answer");
     }
     assert_eq!(server.memory_row("preprocess", "cancelled").await.expect("a row")["count"], 2);
     server.stop().await;
@@ -104,7 +108,7 @@ async fn grpc_messages_are_checked_against_the_body_budget_and_the_size_limit() 
     // One request uses most of the budget while its guest sleeps, so a second one does not fit.
     let slow = {
         let (mut client, big) = (client.clone(), big.clone());
-        let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("3000"))]);
+        let request = images("p", &[&big], &[("do", text("sleep")), ("ms", text("7000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
     server.wait_for_guests(1).await;
@@ -170,13 +174,13 @@ async fn grpc_running_requests_finish_when_the_server_stops() {
     let mut client = client(&server).await;
     let slow = {
         let mut client = client.clone();
-        let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("1000"))]);
+        let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("5000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
     server.wait_for_guests(1).await;
     let started = Instant::now();
     server.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     slow.await.expect("no panic").expect("it ended within the grace period");
     assert!(client.server_live(ServerLiveRequest {}).await.is_err());
 }

@@ -93,6 +93,7 @@ async fn a_model_that_a_rule_refuses_is_refused_by_check_start_reload_and_load()
             wait_for_reloads(&server, "refused", count).await;
             assert_eq!(output(&server).await, before, "{plugin}, {name}");
             folder.write(&served);
+            wait_for_reloads(&server, "served", count).await;
 
             // A changed file and a requested load.
             std::fs::copy(cases.join(name), &served).expect("copied");

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use plimsoll_tests::{Server, guests_config};
+use plimsoll_tests::{Server, guests_config, is_alone};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -174,6 +174,10 @@ fn oip_fuzz_compressed_bodies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn oip_fuzz_bodies_with_the_most_overhead_do_not_use_unlimited_memory() {
     const BODY: usize = 8 << 20;
+    // The memory of this process is measured.
+    if !is_alone("oip_fuzz::oip_fuzz_bodies_with_the_most_overhead_do_not_use_unlimited_memory") {
+        return;
+    }
     let server = Server::start(&format!(
         "[server]\nmax_body = \"8MiB\"\nbody_budget = \"64MiB\"\n{}",
         guests_config("tester", "")

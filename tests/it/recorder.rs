@@ -14,7 +14,7 @@ use crate::cli::{run, text};
 /// A pipeline with `tester` that records to `dir`.
 fn config(dir: &Path, bounds: &str) -> String {
     let table = format!("[pipelines.p.record]\ndir = {dir:?}\n{bounds}\n");
-    guests_config("tester", "max_memory = \"32MiB\"\ndeadline = \"500ms\"") + &table
+    guests_config("tester", "max_memory = \"32MiB\"\ndeadline = \"2s\"") + &table
 }
 
 fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {

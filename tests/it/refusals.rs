@@ -21,8 +21,8 @@ fn bytes(name: &str) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn components_that_are_not_valid_plugins_are_rejected_with_the_reason() {
-    let config = guests_config("tester", "max_memory = \"12MiB\"\ndeadline = \"1s\"")
-        .replace("[plugins.tester]\n", "[plugins.tester]\ninit_deadline = \"500ms\"\n");
+    let config = guests_config("tester", "max_memory = \"12MiB\"\ndeadline = \"5s\"")
+        .replace("[plugins.tester]\n", "[plugins.tester]\ninit_deadline = \"3s\"\n");
     let server = Server::start(&config).await;
     let whole = bytes("tester");
     let import = wat::parse_file(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/wat/bad-import.wat"));

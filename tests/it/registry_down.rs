@@ -124,6 +124,8 @@ async fn a_plugin_with_a_version_before_is_pulled_when_its_registry_is_back() {
     assert_eq!(before, digest(&noop()));
     assert!(note.contains("the registry is asked again") && note.contains("refused the connection"), "{note}");
     assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"served\"}").await, 1);
+    // The log is written by a thread of its own.
+    until("the log", async || lines(&served, &place.0, "it is tried again") > 0).await;
     assert_eq!(lines(&served, &place.0, "it is tried again"), 1, "{}", served.log());
     drop(served);
 
@@ -133,8 +135,10 @@ async fn a_plugin_with_a_version_before_is_pulled_when_its_registry_is_back() {
     place.start(new.clone()).await;
     until("the new version", async || serving(&served, "noop-infer").await == (digest(&new), String::new())).await;
     served.wait_for_metric("plimsoll_unreadable_files", 0).await;
-    assert_eq!(lines(&served, &place.0, "this problem is over"), 1, "{}", served.log());
-    assert_eq!(lines(&served, "\"by\":\"registry\"", "serving after"), 1, "{}", served.log());
+    for (one, other) in [(&*place.0, "this problem is over"), ("\"by\":\"registry\"", "serving after")] {
+        until(other, async || lines(&served, one, other) > 0).await;
+        assert_eq!(lines(&served, one, other), 1, "{}", served.log());
+    }
 }
 
 /// Without a version before, the configuration waits, and the one before it serves.

@@ -144,6 +144,7 @@ async fn deployments_do_not_wait_for_a_registry_that_sends_byte_by_byte() {
         served.json("GET", "/v1/pipelines", Vec::new()).await.1["pipelines"][0]["deadline_seconds"] == 9.0
     })
     .await;
+    until("the change is counted", async || reloads(&served, "served").await > 0).await;
     assert_eq!((reloads(&served, "served").await, registry.asked.load(Relaxed)), (1, 1));
 }
 
@@ -158,7 +159,7 @@ async fn of_a_pull_and_an_upload_of_the_same_plugin_the_later_request_wins() {
     registry.release();
     until("the reload", async || reloads(&served, "served").await == 1).await;
     assert_eq!(version(&served, "noop-infer").await, "9");
-    assert!(served.log().contains("was deployed or rolled back while it was pulled"), "{}", served.log());
+    until("the log", async || served.log().contains("was deployed or rolled back while it was pulled")).await;
     // The reference was handled, so the same content does not come back with the next configuration.
     send_signal(served.pid().parse().expect("a number"), "-HUP");
     until("another reload", async || reloads(&served, "served").await == 2).await;

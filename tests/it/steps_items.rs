@@ -40,7 +40,7 @@ async fn branches_and_items_run_at_the_same_time() {
     let out = r#"{ name = "out", kind = "postprocess", plugin = "echo-postprocess", from = ["a", "b"] }"#;
     let branches = Arc::new(server(&[IN, &branch("a"), &branch("b"), out]).await);
     let other = Arc::clone(&branches);
-    let request = tokio::spawn(async move { other.infer("p", "?a=sleep&b=sleep&ms=1500", rows(1)).await });
+    let request = tokio::spawn(async move { other.infer("p", "?a=sleep&b=sleep&ms=4000", rows(1)).await });
     wait_for_live(&branches, &[("a", 1), ("b", 1)]).await;
     let reply = request.await.expect("no panic");
     assert_eq!(reply.json()["tensors"][1], json!({ "name": "b", "shape": [1, 2], "bytes": 8 }), "{}", reply.text);
@@ -49,7 +49,7 @@ async fn branches_and_items_run_at_the_same_time() {
 
     let items = Arc::new(server(&[IN, SPLIT, EACH, GATHER]).await);
     let other = Arc::clone(&items);
-    let request = tokio::spawn(async move { other.infer("p", "?each=sleep&ms=1500", rows(8)).await });
+    let request = tokio::spawn(async move { other.infer("p", "?each=sleep&ms=4000", rows(8)).await });
     wait_for_live(&items, &[("each", 8)]).await;
     let reply = request.await.expect("no panic");
     assert_eq!(reply.json()["items"], (0..8).map(item).collect::<serde_json::Value>(), "{}", reply.text);
@@ -124,7 +124,7 @@ async fn items_share_batches() {
 async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
     let whole = server(&[IN, SPLIT, EACH, GATHER]).await;
     for (command, code) in [("panic", "trap"), ("fail", "invalid_input"), ("loop&deadline", "deadline")] {
-        let each = EACH.replace("plugin", "deadline = \"300ms\", plugin");
+        let each = EACH.replace("plugin", "deadline = \"3s\", plugin");
         let timed = if command.starts_with("loop") { Some(server(&[IN, SPLIT, &each, GATHER]).await) } else { None };
         let reply = timed.as_ref().unwrap_or(&whole).infer("p", &format!("?each={command}&at=3"), rows(6)).await;
         let problem = reply.json();
@@ -157,7 +157,7 @@ async fn an_item_that_fails_fails_the_request_or_becomes_an_error_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn items_that_have_not_begun_at_the_deadline_do_not_run() {
     let split = SPLIT.replace("items = true", "items = true, partial = true");
-    let server = Server::start(&config("deadline = \"1s\"", &[IN, &split, EACH, GATHER])).await;
+    let server = Server::start(&config("deadline = \"3s\"", &[IN, &split, EACH, GATHER])).await;
     let reply = server.infer("p", "?each=sleep&ms=60000", rows(64)).await;
     assert_eq!((reply.status, reply.code().as_str()), (504, "deadline"), "{}", reply.text);
     assert_eq!(reply.json()["stage"], "each", "{}", reply.text);

@@ -87,7 +87,7 @@ async fn a_running_request_ends_on_the_version_on_which_it_started() {
     let server = Arc::new(site.serve().await);
     let slow = tokio::spawn({
         let server = Arc::clone(&server);
-        async move { server.infer("p", "?do=sleep", "").await.text }
+        async move { server.infer("p", "?do=sleep&ms=4000", "").await.text }
     });
     until("the request", async || server.get("/metrics").await.text.contains("plugin=\"stamp\"} 1\n")).await;
     let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;

@@ -10,6 +10,7 @@ use crate::batching;
 use crate::collector::{Collector, attribute, children, event, hexadecimal, server_span};
 use crate::grpc_calls::{client, images};
 use crate::process::{BINARY, PATIENCE, Process, Setup};
+use crate::wrapped::until;
 
 pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(crate) const PARENT: &str = "b7ad6b7169203331";
@@ -118,10 +119,10 @@ async fn a_request_is_a_span_of_its_callers_trace_with_a_child_for_each_stage() 
         let line = line.unwrap_or_else(|| panic!("{histogram} has no exemplar: {text}"));
         assert!(line.contains(&format!("# {{trace_id=\"{TRACE}\"}} ")), "{line}");
     }
-    assert_eq!(
-        (spans_with(&text, "exported"), spans_with(&text, "dropped"), spans_with(&text, "failed")),
-        (4.0, 0.0, 0.0)
-    );
+    // The exporter counts them when it has read the collector's reply.
+    until("four exported spans", async || spans_with(&metrics(&url).await, "exported") == 4.0).await;
+    let text = metrics(&url).await;
+    assert_eq!((spans_with(&text, "dropped"), spans_with(&text, "failed")), (0.0, 0.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -172,7 +173,7 @@ async fn the_sampled_flag_of_the_caller_counts_and_a_malformed_traceparent_does_
     assert_eq!(with(format!("00-{TRACE}-{PARENT}-01")).await.status(), 200);
     let spans = collector.wait_for(4).await;
     assert_eq!(hexadecimal(&server_span(&spans).parent_span_id), PARENT);
-    assert_eq!(spans_with(&metrics(&url).await, "exported"), 4.0);
+    until("four exported spans", async || spans_with(&metrics(&url).await, "exported") == 4.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

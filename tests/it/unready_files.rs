@@ -52,7 +52,9 @@ fn lines(served: &Wrapped, one: &str, other: &str) -> usize {
 async fn a_file_that_grows_forever_blocks_nothing_else() {
     let site = site("");
     let served = Wrapped::start(&["env"], &site);
-    let growing = Growing::start(site.plugin("slow@2.wasm"), &stamped(2), b"\0");
+    // It ends inside of a section of 100,000,000 bytes, so that it is never whole in a pause of the writer.
+    let start = [stamped(2), vec![0, 0x80, 0xC2, 0xD7, 0x2F]].concat();
+    let growing = Growing::start(site.plugin("slow@2.wasm"), &start, b"\0");
     site.drop_in("stamp.wasm", &stamped(1));
     until("the other plugin", async || served.reply().await == stamped_reply(1)).await;
     // A new configuration does not wait either.

@@ -26,7 +26,7 @@ pub(crate) const ALL: &str = "shadow = { chip = \"b\", share = \"100%\" }\n";
 /// A pipeline of guests with the chips `echo` and `b`. Chip `b` misbehaves by the query parameter `b`.
 pub(crate) fn guests(server: &str, shadow: &str) -> String {
     let echo = "[pipelines.p.chips.echo]\nplugin = \"echo-infer\"\n";
-    let b = "[pipelines.p.chips.b]\nplugin = \"echo-infer\"\nmax_memory = \"8MiB\"\ndeadline = \"4s\"\n\
+    let b = "[pipelines.p.chips.b]\nplugin = \"echo-infer\"\nmax_memory = \"8MiB\"\ndeadline = \"6s\"\n\
              config = { parameter = \"b\" }\n";
     let config = guests_config("tester", "").replace(echo, &format!("{echo}{b}")).replace(
         "[pipelines.p.preprocess]",

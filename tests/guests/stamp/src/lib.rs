@@ -22,7 +22,11 @@ fn misbehave(request: &Request) -> Result<(), Failure> {
             ("do", "fail") if mark().ends_with(b"9") => return Err(Failure::Internal("the new version".into())),
             // Bad input: no version takes it.
             ("do", "bad") => return Err(Failure::InvalidInput("bad input".into())),
-            ("do", "sleep") => std::thread::sleep(std::time::Duration::from_millis(300)),
+            ("do", "sleep") => {
+                let asked = request.parameters.iter().find(|(key, _)| key == "ms");
+                let milliseconds = asked.and_then(|(_, value)| value.parse().ok()).unwrap_or(300);
+                std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+            }
             _ => {}
         }
     }
