@@ -219,14 +219,12 @@ impl Population {
         })
     }
 
-    /// Returns true if there are more blocks than after half of the rounds, and none of those before is gone.
+    /// Returns true if there are more blocks than after half of the rounds, when there were some, and none of those is gone.
     pub fn has_grown_late(&self) -> bool {
         let rounds = self.counts.len().saturating_sub(1);
         let half = rounds / 2;
-        self.born.len() == self.counts.len()
-            && rounds > 0
-            && self.counts[rounds] > self.counts[half]
-            && !self.has_lost(half)
+        let grew = self.counts.get(rounds) > self.counts.get(half) && self.counts.get(half) > Some(&0);
+        grew && self.born.len() == self.counts.len() && !self.has_lost(half)
     }
 
     /// Returns true if clearly fewer blocks are left of the later rounds.
