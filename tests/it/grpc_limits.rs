@@ -82,9 +82,9 @@ async fn grpc_cancelled_calls_stop_their_guests() {
         };
         server.wait_for_guests(1).await;
         call.abort();
-        // The only slot is free again before the stage's deadline of ten seconds.
+        // The only slot is free again long before the stage's deadline of ten seconds.
         let next = client.model_infer(images("p", &[b"x"], &[]));
-        tokio::time::timeout(LESS_THAN_DEFAULT, next).await.expect("the guest was stopped").expect("an answer");
+        tokio::time::timeout(Duration::from_secs(5), next).await.expect("the guest was stopped").expect("an answer");
     }
     assert_eq!(server.memory_row("preprocess", "cancelled").await.expect("a row")["count"], 2);
     server.stop().await;
@@ -174,13 +174,13 @@ async fn grpc_running_requests_finish_when_the_server_stops() {
     let mut client = client(&server).await;
     let slow = {
         let mut client = client.clone();
-        let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("5000"))]);
+        let request = images("p", &[b"x"], &[("do", text("sleep")), ("ms", text("3000"))]);
         tokio::spawn(async move { client.model_infer(request).await })
     };
     server.wait_for_guests(1).await;
     let started = Instant::now();
     server.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     slow.await.expect("no panic").expect("it ended within the grace period");
     assert!(client.server_live(ServerLiveRequest {}).await.is_err());
 }
