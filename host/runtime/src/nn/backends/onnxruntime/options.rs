@@ -27,7 +27,10 @@ const RESERVED: [(&str, &str); 12] = [
     ("enable_cuda_graph", GRAPH),
     ("trt_cuda_graph_enable", GRAPH),
     ("enable_hip_graph", GRAPH),
-    (ENGINE_PREFIX, "the host sets it to the digest of the model's files, so that another model does not get its engines"),
+    (
+        ENGINE_PREFIX,
+        "the host sets it to the digest of the model's files, so that another model does not get its engines",
+    ),
 ];
 
 /// TensorRT keeps compiled engines in a folder, with names that say nothing about the weights: a model that was trained again would
