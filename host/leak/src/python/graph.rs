@@ -1,12 +1,12 @@
 //! What holds the objects: the shortest chain of references from a module's global to each of them.
 
-use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::objects::Objects;
+use super::owners::{Claim, Owners};
 use super::references::{Edge, Reference, Step};
 use crate::heap::word;
 
@@ -54,15 +54,6 @@ impl Later {
     }
 }
 
-/// Gives a block that belongs to nobody yet to an object, and adds it to the blocks whose words are read. Each block is
-/// read once, so the time is linear but for sorting.
-fn adopt(owners: &mut [Option<Owner>], words: &mut Vec<(usize, u32)>, index: usize, object: u32) {
-    if owners[index].is_none() {
-        owners[index] = Some(Owner { object, is_loose: true });
-        words.push((index, object));
-    }
-}
-
 /// Notes how an object is reached. Returns false if it was reached before.
 fn reach(reached: &mut HashMap<u32, Reached>, parent: u32, target: u32, edge: Edge) -> bool {
     let Some(Reached { depth, early, .. }) = reached.get(&parent) else { return false };
@@ -81,25 +72,7 @@ fn reach(reached: &mut HashMap<u32, Reached>, parent: u32, target: u32, edge: Ed
 pub(crate) struct Graph<'a> {
     pub(crate) objects: Objects<'a>,
     reached: HashMap<u32, Reached>,
-    /// For each block without an object, the object to which it belongs.
-    owners: Vec<Option<Owner>>,
-}
-
-/// The object to which a block belongs.
-#[derive(Debug, Clone, Copy)]
-struct Owner {
-    object: u32,
-    /// True if this is known only by the words of another block.
-    is_loose: bool,
-}
-
-impl Owner {
-    /// Notes an owner, unless a better one is known.
-    fn note(slot: &mut Option<Self>, object: u32) {
-        if slot.is_none_or(|owner| owner.is_loose) {
-            *slot = Some(Self { object, is_loose: false });
-        }
-    }
+    owners: Owners,
 }
 
 impl<'a> Graph<'a> {
@@ -107,7 +80,7 @@ impl<'a> Graph<'a> {
     /// because they have more references than the memory has room for.
     pub(crate) fn new(objects: Objects<'a>, statics: Range<u32>) -> Option<Self> {
         let count = objects.blocks().blocks.len();
-        let mut this = Self { objects, reached: HashMap::new(), owners: vec![None; count] };
+        let mut this = Self { objects, reached: HashMap::new(), owners: Owners::new(count) };
         let mut queue = VecDeque::new();
         for (name, module) in this.modules() {
             if this.reached.insert(module, Reached::root(module, name.into())).is_none() {
@@ -125,19 +98,18 @@ impl<'a> Graph<'a> {
         }
         this.follow(queue);
         // Blocks that no module leads to have owners, too: the objects of a cycle that is garbage.
-        let count = this.objects.blocks().blocks.len();
-        for index in 0..count {
-            let object = this.objects.in_block(index);
-            if let Some(object) = object.filter(|object| !this.reached.contains_key(object)) {
-                let (owners, mut words) = (&mut this.owners, Vec::new());
+        let mut claims = Vec::new();
+        for object in (0..count).filter_map(|index| this.objects.in_block(index)) {
+            if !this.reached.contains_key(&object) {
+                let owners = &mut this.owners;
                 this.objects.references(object, false, &mut |reference| match reference {
-                    Reference::Storage(index) => Owner::note(&mut owners[index], object),
-                    Reference::Words(index) => adopt(owners, &mut words, index, object),
+                    Reference::Storage(block) => owners.note(block, object),
+                    Reference::Words(block) => claims.push(Claim { block, object }),
                     Reference::Object(..) => {}
                 });
-                this.read_words(words, &mut Later::default());
             }
         }
+        this.owners.give(&claims, &this.objects, |_, _, _| {});
         (!this.objects.are_too_many()).then_some(this)
     }
 
@@ -158,11 +130,16 @@ impl<'a> Graph<'a> {
     /// Follows references from the objects of a queue. Those that are certain come first, because otherwise a stale
     /// word in a buffer could be reported as the holder of an object that a list holds.
     fn follow(&mut self, mut queue: VecDeque<u32>) {
-        let (mut hidden, mut loose, mut words) = (Later::default(), Later::default(), Vec::new());
+        let (mut hidden, mut loose, mut claims) = (Later::default(), Later::default(), Vec::new());
         loop {
             let Some(object) = queue.pop_front() else {
                 let next = hidden.next().or_else(|| {
-                    self.read_words(std::mem::take(&mut words), &mut loose);
+                    let reached = &self.reached;
+                    self.owners.give(&std::mem::take(&mut claims), &self.objects, |object, target, edge| {
+                        if !reached.contains_key(&target) {
+                            loose.add(object, target, edge);
+                        }
+                    });
                     loose.next()
                 });
                 let Some((parent, target, edge)) = next else { break };
@@ -183,58 +160,15 @@ impl<'a> Graph<'a> {
                         queue.push_back(target);
                     }
                 }
-                Reference::Storage(index) => Owner::note(&mut owners[index], object),
-                Reference::Words(index) => adopt(owners, &mut words, index, object),
+                Reference::Storage(block) => owners.note(block, object),
+                Reference::Words(block) => claims.push(Claim { block, object }),
             });
         }
-    }
-
-    /// Reads blocks whose words are not known, each with the object to which it belongs. Adds the objects that they lead to.
-    /// Blocks without an object to which they lead belong to the same objects, and are read, too: first all that are one
-    /// step away.
-    fn read_words(&mut self, mut blocks: Vec<(usize, u32)>, objects: &mut Later) {
-        let mut counts = HashMap::new();
-        while !blocks.is_empty() {
-            blocks = self.read_step(&blocks, &mut counts, objects);
-        }
-    }
-
-    /// Reads blocks, and returns those to which they lead, with their owners. A word may be left from what was there before. Such
-    /// words are few: of several objects whose blocks lead to the same one, it belongs to the object that has led to most blocks so
-    /// far (`counts`). In a chain of single blocks this may be the wrong one.
-    fn read_step(
-        &mut self,
-        blocks: &[(usize, u32)],
-        counts: &mut HashMap<u32, usize>,
-        objects: &mut Later,
-    ) -> Vec<(usize, u32)> {
-        let (reached, owners) = (&self.reached, &mut self.owners);
-        let mut claims = Vec::new();
-        for &(index, owner) in blocks {
-            let block = self.objects.blocks().blocks[index];
-            self.objects.words_of(block, &mut |reference| match reference {
-                Reference::Object(target, edge) if !reached.contains_key(&target) => objects.add(owner, target, edge),
-                Reference::Words(target) if owners[target].is_none() => claims.push((target, owner)),
-                _ => {}
-            });
-        }
-        claims.sort_unstable();
-        claims.dedup();
-        for (_, owner) in &claims {
-            *counts.entry(*owner).or_default() += 1;
-        }
-        claims.sort_unstable_by_key(|&(target, owner)| (target, Reverse(counts[&owner]), owner));
-        let mut next = Vec::new();
-        for (target, owner) in claims {
-            // The first one of each block takes it.
-            adopt(owners, &mut next, target, owner);
-        }
-        next
     }
 
     /// The object in the block with an index, or to which the block belongs.
     pub(crate) fn owner(&self, block: usize) -> Option<u32> {
-        self.objects.in_block(block).or_else(|| self.owners.get(block).copied().flatten().map(|owner| owner.object))
+        self.objects.in_block(block).or_else(|| self.owners.of(block))
     }
 
     /// The steps from a root to an object; `None` if nothing leads to it.

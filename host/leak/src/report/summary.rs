@@ -13,8 +13,6 @@ use plimsoll_runtime::text::grouped;
 
 /// Maximum groups, call stacks and block sizes that are shown for a class.
 const MAX_SHOWN: usize = 3;
-/// One block of a Python object of so many bytes is no leak. A word that was left in a block of the interpreter led to it.
-const ACCIDENT: u64 = 64;
 /// Maximum types that are shown for a class.
 const MAX_TYPES: usize = 6;
 /// Maximum callers that are shown below the function that allocated.
@@ -40,10 +38,6 @@ pub fn summary(study: &Study, leaks: &[Leak]) -> String {
     }
     remarks::add(&mut text, study, leaks);
     text
-}
-
-fn is_accident(group: &Group) -> bool {
-    group.path.is_some() && group.blocks == 1 && group.bytes <= ACCIDENT
 }
 
 /// The conclusion as a heading; the verdict if nothing leaks.
@@ -125,8 +119,7 @@ fn leaking_class(text: &mut String, study: &Study, index: usize, class: &Class) 
         }
         text.push('\n');
     }
-    let groups = study.groups.iter().filter(|group| group.class == index).enumerate();
-    for (_, group) in groups.filter(|(place, group)| *place == 0 || !is_accident(group)).take(MAX_SHOWN) {
+    for group in study.groups.iter().filter(|group| group.class == index).take(MAX_SHOWN) {
         let _ = writeln!(text, "  held by      {}", chain(group));
     }
     let stacks = study.stacks.iter().filter(|stack| stack.class == index && stack.totals.inuse_objects > 0);

@@ -12,8 +12,7 @@ const ASCII: u32 = 1 << 6;
 /// Types in C whose blocks have the bytes of a file, in which words are left from what was there before.
 const BUFFERS: &[&str] = &["_io.BufferedReader", "_io.BufferedWriter", "_io.BufferedRandom"];
 
-/// Words of a block of a code object that may refer to objects: `_PyCoCached` has four. Its other blocks are those of
-/// `sys.monitoring`, which are not followed.
+/// Words of a block of a code object that may refer to objects: `_PyCoCached` has four.
 const CACHED_BY_CODE: u32 = 4;
 
 /// How many words of a block of such an object may lead to something; `None` if all may.
@@ -23,6 +22,13 @@ fn words_of_block(ty: &TypeInfo) -> Option<u32> {
         Kind::Code => Some(CACHED_BY_CODE),
         _ => BUFFERS.contains(&ty.name.as_str()).then_some(0),
     }
+}
+
+/// The fields of a code object that are followed end with `_co_cached`, the second one after its weak references. Behind it
+/// are numbers, of which `_co_unique_id` is not set at all in a build with a lock, then the instructions.
+/// Source: `PyCodeObject` in CPython's `Include/cpython/code.h`.
+fn end_of_code(ty: &TypeInfo) -> u32 {
+    ty.weakref_offset.map_or(ty.basic_size, |offset| offset.saturating_add(3 * WORD).min(ty.basic_size))
 }
 
 impl Objects<'_> {
@@ -37,8 +43,7 @@ impl Objects<'_> {
                 let items = ty.item_size.saturating_mul(count.min(MAX_ITEMS));
                 (offsets.ob_type + WORD, ty.basic_size.saturating_add(items))
             }
-            // The instructions come after them.
-            Kind::Code => (offsets.ob_type + WORD, ty.basic_size),
+            Kind::Code => (offsets.ob_type + WORD, end_of_code(ty)),
             // A class of Python code is larger than a type in C.
             Kind::Type if self.types.is_heap_type(object) => (offsets.type_size, ty.basic_size),
             Kind::Type => return,

@@ -159,35 +159,46 @@ fn blocks_without_an_object_belong_to_the_object_that_leads_to_them() {
     });
 }
 
-/// An array that leads to all nodes, and a word that is left in a block of another object and leads to one of them.
+/// Nodes of a dict in C, and one word that is left in a block of another object, or in a field, and leads to one of them.
 #[test]
-fn a_word_that_is_left_in_a_block_takes_no_blocks_of_another_object() {
-    let make = |image: &mut Image| {
-        let nodes: Vec<u32> = (0..50).map(|_| image.block(16)).collect();
-        for pair in nodes.windows(2) {
-            image.put(pair[0] + 4, pair[1]);
-            image.put(pair[1], pair[0]);
+fn a_word_that_is_left_takes_no_blocks_of_another_object() {
+    // What leads to the nodes: an array, a word to the first and one to the last, or a word to the first.
+    for (leads, has_links_back) in [("array", true), ("ends", true), ("first", false)] {
+        for left_in in ["block", "field"] {
+            let make = |image: &mut Image| {
+                let nodes: Vec<u32> = (0..50).map(|_| image.block(16)).collect();
+                for pair in nodes.windows(2) {
+                    image.put(pair[0] + 4, pair[1]);
+                    image.put(pair[1], if has_links_back { pair[0] } else { 0 });
+                }
+                let left = image.block(16);
+                image.put(left + 8, nodes[20]);
+                let left = if left_in == "block" { left } else { nodes[20] };
+                let array = image.block(200);
+                image.words(array, &nodes);
+                let fields = match leads {
+                    "array" => [array, 0],
+                    "ends" => [nodes[0], nodes[49]],
+                    _ => [nodes[0], 0],
+                };
+                let keys = [image.block(32), image.block(32)];
+                let [other, dict] = [(keys[0], [left, 0]), (keys[1], fields)].map(|(keys, [first, second])| {
+                    image.put(keys + 4, 3 << 8);
+                    image.object(Class::Ordered, &[0, keys, 0, 0, first, second])
+                });
+                let items = image.block(8);
+                image.words(items, &[other, dict]);
+                (image.list(items, 2), (dict, nodes))
+            };
+            with_global(2, make, |graph, (dict, nodes)| {
+                let graph = graph.expect("objects");
+                for (number, node) in nodes.into_iter().enumerate() {
+                    let (index, _) = graph.objects.blocks().holding(node).expect("a block");
+                    assert_eq!(graph.owner(index), Some(dict), "{leads}, {left_in}: node {number}");
+                }
+            });
         }
-        let left = image.block(16);
-        image.put(left + 8, nodes[20]);
-        let array = image.block(200);
-        image.words(array, &nodes);
-        let keys = [image.block(32), image.block(32)];
-        let [other, dict] = [(keys[0], left), (keys[1], array)].map(|(keys, block)| {
-            image.put(keys + 4, 3 << 8);
-            image.object(Class::Ordered, &[0, keys, 0, 0, block, 0])
-        });
-        let items = image.block(8);
-        image.words(items, &[other, dict]);
-        (image.list(items, 2), (dict, nodes))
-    };
-    with_global(2, make, |graph, (dict, nodes)| {
-        let graph = graph.expect("objects");
-        for node in nodes {
-            let (index, _) = graph.objects.blocks().holding(node).expect("a block");
-            assert_eq!(graph.owner(index), Some(dict));
-        }
-    });
+    }
 }
 
 /// A str whose characters are not ASCII has a copy in UTF-8 after it went to the host.
