@@ -36,6 +36,8 @@ const MAX_ALIKE: usize = 3;
 pub struct Containers {
     /// By the address of their block.
     tracked: HashMap<u32, Container>,
+    /// The number of calls after which they were last looked at.
+    looked: usize,
 }
 
 /// How well a new block fits a container whose block vanished; `None` if it does not.
@@ -90,8 +92,10 @@ impl Containers {
 
     /// Looks into the containers in memory, after [`Self::update`]. `is_last`: the call is the last one of a round.
     pub fn look(&mut self, call: usize, is_last: bool, memory: &[u8]) {
+        let calls = call + 1 - std::mem::replace(&mut self.looked, call + 1).min(call + 1);
         for container in self.tracked.values_mut() {
             container.note(call, memory);
+            container.count(calls, memory);
             if is_last {
                 container.compare(memory);
             }

@@ -47,6 +47,8 @@ pub struct HeapJudgement {
     /// True if a container grows of which it is not known whether it leaks. It may be enlarged so rarely that nothing grew in
     /// the second half of the rounds.
     pub has_growing_container: bool,
+    /// True if one of them would leak if more had come into it.
+    pub has_few: bool,
 }
 
 /// Judges the heap of a run; its linear memory if the heap is not known. `record` is what was held after each round,
@@ -55,7 +57,8 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     if !record.heap_is_known {
         let finding = series(&record.linear, record.requests);
         let is_open = finding.verdict == Verdict::WarmingUp;
-        return HeapJudgement { finding, leaking: Leaking::default(), is_open, has_growing_container: false };
+        let leaking = Leaking::default();
+        return HeapJudgement { finding, leaking, is_open, has_growing_container: false, has_few: false };
     }
     let round = |survivor: &Survivor| survivor.born.and_then(|call| calls.get(call)).map_or(0, |call| call.round);
     let births: Vec<(u32, usize)> = survivors.iter().map(|one| (one.block.size, round(one))).collect();
@@ -95,15 +98,16 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let known: BTreeSet<u32> = record.sizes.iter().flat_map(BTreeMap::keys).copied().collect();
     leaking.sizes.extend(certain.into_iter().flat_map(|sizes: Range<u32>| known.range(sizes)));
     let everything = population::all(&record.sizes, &births);
-    let (mut in_containers, mut is_growing) = (Growth::default(), false);
+    let (mut in_containers, mut is_growing, mut has_few) = (Growth::default(), false, false);
     let arenas = containers::arenas(survivors.iter().map(|one| (one.block, one.born)));
     for container in grown.all().chain(&arenas) {
-        let growth = container.growth(calls.len(), record.requests, record.is_cut_short);
+        let growth = container.growth(calls.len(), record);
         let Some(growth) = growth else { continue };
         // It may be a table of what was seen. Then fewer and fewer blocks come with it, too.
         let all_slow = everything.slows();
         is_open |= growth.is_slower || all_slow || growth.certainty != Certainty::Leaks;
-        is_growing |= growth.certainty == Certainty::Growing;
+        is_growing |= matches!(growth.certainty, Certainty::Growing | Certainty::Few);
+        has_few |= growth.certainty == Certainty::Few;
         if growth.is_slower && all_slow || growth.certainty != Certainty::Leaks {
             continue;
         }
@@ -151,7 +155,7 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     is_open |= verdict == Verdict::WarmingUp;
     let held = record.heap.clone();
     let finding = Finding { verdict, growth, held };
-    HeapJudgement { finding, leaking, is_open, has_growing_container: is_growing }
+    HeapJudgement { finding, leaking, is_open, has_growing_container: is_growing, has_few }
 }
 
 /// The growth of the blocks whose sizes leak, over the second half of the rounds.

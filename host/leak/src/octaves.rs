@@ -23,6 +23,8 @@ const EVEN: std::ops::RangeInclusive<f64> = 0.83..=1.6;
 const OVERDUE: f64 = 2.25;
 /// Steps of no more bytes are not those of a table.
 const SMALLEST_STEP: u64 = 512;
+/// Least growth. An entry of a table has at least eight bytes, so with less a cache of `ENOUGH_CALLS` entries may not be full yet.
+const LEAST: u64 = 8 * ENOUGH_CALLS as u64;
 /// Most octaves before the last one from which the rate is counted. Before that, the smallest sizes of a table are rounded.
 const RATE_OCTAVES: usize = 3;
 
@@ -41,6 +43,10 @@ struct Octave {
 /// The growth per request of a sum of bytes, `values`, before the first round and after each round of `record`. `None` if it does
 /// not grow as a leak does, or if there were too few calls.
 pub(super) fn growth(values: &[u64], record: &Record) -> Option<Growth> {
+    let (first, last) = (values.first()?, values.last()?);
+    if last.saturating_sub(*first) < LEAST {
+        return None;
+    }
     by_octaves(values, record).or_else(|| by_steps(values, record))
 }
 
@@ -208,6 +214,7 @@ mod tests {
         assert_eq!(rate(128, |calls| (calls as f64).ln_1p() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| (calls as f64).sqrt() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| if calls > 2_000 { 90_000 } else { calls / 1_000 }), None, "once, late");
+        assert_eq!(rate(128, |calls| table(calls / 26)), None, "a cache that is filled by one of many requests");
         assert_eq!(rate(128, |_| 7), None);
         assert_eq!(rate(32, table), None, "a cache of some hundred entries");
         assert_eq!(growth(&[], &Record::default()), None);

@@ -79,6 +79,8 @@ pub struct Record {
     pub time: Duration,
     /// True if the run ended early: the memory is full, or the instance ended.
     pub is_cut_short: bool,
+    /// True if the run ended because it had all rounds that it may have.
+    pub is_at_its_end: bool,
     /// True if the heap could be read after the last round.
     pub heap_is_known: bool,
     /// The heap; nothing if it is not known.

@@ -11,15 +11,20 @@ pub(super) const ENOUGH_CALLS: usize = 1_024;
 pub(super) const ENOUGH_ROUNDS: usize = 8;
 /// Calls up to which rounds are added if the verdict is open.
 pub(super) const MOST_CALLS: usize = 4_096;
+/// Calls up to which rounds are added if so few entries came into a container that it may be a cache, and the time for that.
+const MOST_CALLS_FOR_FEW: usize = 4 * MOST_CALLS;
+const TIME_FOR_FEW: Duration = Duration::from_secs(30);
+/// Entries of a container with which it counts as larger than a usual cache when no more rounds can be added.
+pub(super) const ENOUGH_ENTRIES: usize = 256;
 /// Bytes of linear memory up to which rounds are added.
 pub(super) const ENOUGH_MEMORY: u64 = 512 << 20;
 /// Time up to which rounds are added if nothing grows.
 pub(super) const STEADY_TIME: Duration = Duration::from_secs(60);
 /// Time by which the guest's clocks are advanced after each round.
-pub(super) const BETWEEN_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(24 * 60 * 60);
 /// After so many rounds they are advanced by less: seconds in 32 bits end in 2038.
-pub(super) const DATED_ROUNDS: usize = 1_024;
-pub(super) const LATER_BETWEEN_ROUNDS: Duration = Duration::from_secs(60 * 60);
+const DATED_ROUNDS: usize = 1_024;
+const LATER_BETWEEN_ROUNDS: Duration = Duration::from_secs(60 * 60);
 /// Calls for each occurrence of a leak that is found in 9 of 10 runs, if it occurs at random (`judge/tests.rs`).
 pub(super) const CALLS_FOR_EACH: usize = 32;
 
@@ -32,6 +37,17 @@ pub struct Rounds {
     pub until_enough: bool,
     /// What leaks with other inputs already. No rounds are added if no more than that grows.
     pub known: Option<Rates>,
+}
+
+/// The time by which the guest's clocks are advanced after a round.
+pub(super) fn time_after(round: usize) -> Duration {
+    if round <= DATED_ROUNDS { BETWEEN_ROUNDS } else { LATER_BETWEEN_ROUNDS }
+}
+
+/// Returns true if the rounds may not be doubled after so many calls. `has_few`: few entries came into a container, in a run of
+/// this time.
+pub(super) fn are_all(calls: usize, has_few: bool, time: Duration) -> bool {
+    2 * calls > if has_few && time < TIME_FOR_FEW { MOST_CALLS_FOR_FEW } else { MOST_CALLS }
 }
 
 /// The largest N for which this number of calls shows a leak that occurs in one of N calls; 0 if there is none.

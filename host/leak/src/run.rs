@@ -6,10 +6,7 @@ use super::heap_watch::HeapWatch;
 use super::judge::{self, HeapJudgement};
 use super::progress::Progress;
 use super::record::{Call, Record, Survivor};
-use super::rounds::{
-    BETWEEN_ROUNDS, DATED_ROUNDS, ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, LATER_BETWEEN_ROUNDS, MOST_CALLS, Rounds,
-    STEADY_TIME,
-};
+use super::rounds::{ENOUGH_CALLS, ENOUGH_MEMORY, ENOUGH_ROUNDS, Rounds, STEADY_TIME, are_all, time_after};
 use super::subject::{PluginUnderTest, Subject, SubjectError, outcome, survives};
 use super::variation::Inputs;
 use super::verdict::{Finding, MIN_ROUNDS, Verdict};
@@ -225,10 +222,11 @@ impl<'a> Run<'a> {
                 run.record.classes.push((round, watch.objects(run.subject.memory())));
             }
             // What has a time to live must not look like something that is kept.
-            run.subject.advance(if round <= DATED_ROUNDS { BETWEEN_ROUNDS } else { LATER_BETWEEN_ROUNDS });
+            run.subject.advance(time_after(round));
             if round == goal {
+                run.record.time = started.elapsed();
                 // A call of an interpreter, and the collection after each round, take much longer.
-                let may_add = rounds.until_enough && !run.subject.python.is_some() && started.elapsed() < STEADY_TIME;
+                let may_add = rounds.until_enough && !run.subject.python.is_some() && run.record.time < STEADY_TIME;
                 let is_as_known = rounds.known.is_some_and(|known| run.record.rates().are_as_before(&known));
                 if is_as_known || run.is_enough(&watch, may_add) {
                     break;
@@ -267,7 +265,7 @@ impl<'a> Run<'a> {
         // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
         if grown >= ENOUGH_MEMORY {
-            self.record.is_cut_short = 2 * self.calls.len() <= MOST_CALLS;
+            self.record.is_cut_short = !are_all(self.calls.len(), false, self.record.time);
             return true;
         }
         let grows = self.record.grows();
@@ -285,7 +283,8 @@ impl<'a> Run<'a> {
         // A ring of nearly as many entries as there were calls may have become full just now.
         let may_be_full = others.contains(&Verdict::Leaks) && self.calls.len() < 2 * ENOUGH_CALLS;
         let is_open = heap.is_open || others.contains(&Verdict::WarmingUp) || may_be_full;
-        !is_open || 2 * self.calls.len() > MOST_CALLS
+        self.record.is_at_its_end = are_all(self.calls.len(), heap.has_few, self.record.time);
+        !is_open || self.record.is_at_its_end
     }
 
     /// Judges the heap.

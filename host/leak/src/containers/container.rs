@@ -24,10 +24,18 @@ pub struct Container {
     /// True if most of that is something else now. A queue that was emptied overwrites it; a list that grows keeps it, and a
     /// table only fills its gaps.
     pub(super) is_rewritten: bool,
+    /// What it contained when it was last looked at, if that is little.
+    pub(super) contents: Vec<u8>,
+    /// Calls since its first replacement, and those of them that changed its contents.
+    pub(super) calls: usize,
+    pub(super) changes: usize,
 }
 
 /// Most bytes of a container that are compared.
 const MOST_COMPARED: usize = 4_096;
+/// Bytes of a container up to which its contents are compared after each call. Of a larger one each call counts as a change: it
+/// has many entries.
+const MOST_WATCHED: usize = 16 << 10;
 /// Minimum share of the words that are others now, in percent: of a table that was enlarged less than half are.
 const OTHERS: usize = 60;
 /// Bytes of a word.
@@ -42,6 +50,28 @@ impl Container {
             let contents = memory.get(address as usize..).unwrap_or_default();
             self.beginning = contents[..contents.len().min(full as usize).min(MOST_COMPARED)].to_vec();
             self.is_rewritten = false;
+        }
+    }
+
+    /// Counts `calls` more calls. They count as changes if the contents are not the same as before them.
+    pub(super) fn count(&mut self, calls: usize, memory: &[u8]) {
+        self.calls += calls;
+        let block = self.blocks.first().map_or(0, |&address| address as usize);
+        let now = memory.get(block..block + self.size as usize).unwrap_or_default();
+        if now.len() > MOST_WATCHED || now.is_empty() {
+            self.changes += calls;
+        } else if self.contents != now {
+            self.changes += calls;
+            self.contents.clear();
+            self.contents.extend_from_slice(now);
+        }
+    }
+
+    /// The entries that came into it before the call with this index, if a call adds at most one; `call` if it was not looked at.
+    pub(super) fn entries(&self, call: usize) -> usize {
+        match self.calls {
+            0 => call,
+            calls => call * self.changes / calls,
         }
     }
 

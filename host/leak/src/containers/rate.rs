@@ -1,7 +1,8 @@
 //! How fast a container grows, and how certain that is.
 
 use super::container::{Container, LARGE, MIN_REPLACEMENTS, SAME_FACTOR};
-use crate::rounds::{ENOUGH_CALLS, MOST_CALLS};
+use crate::record::Record;
+use crate::rounds::{ENOUGH_CALLS, ENOUGH_ENTRIES, MOST_CALLS};
 
 /// Replacements at the end whose factors are compared.
 const COMPARED: usize = 6;
@@ -30,6 +31,8 @@ pub enum Certainty {
     Leaks,
     /// It grows, but may be a cache that is not full yet, or its rate is not known yet.
     Growing,
+    /// So few entries came into it that a usual cache would not be full yet.
+    Few,
     /// It began late: it may be a queue that is emptied now and then, which begins again each time.
     Young,
 }
@@ -48,10 +51,10 @@ pub struct ContainerGrowth {
 }
 
 impl Container {
-    /// The growth, if it has not stopped after `calls` calls. `slack`: calls after which an expected replacement counts as
-    /// overdue, because the heap is compared between rounds of that many calls. `is_cut_short`: the run ended before
-    /// `ENOUGH_CALLS`.
-    pub fn growth(&self, calls: usize, slack: usize, is_cut_short: bool) -> Option<ContainerGrowth> {
+    /// The growth, if it has not stopped after `calls` calls of the run with this record.
+    pub fn growth(&self, calls: usize, record: &Record) -> Option<ContainerGrowth> {
+        // The heap may be compared between rounds only, so an expected replacement is overdue a round later.
+        let (slack, is_cut_short) = (record.requests, record.is_cut_short);
         let is_known = self.grown.len() >= MIN_REPLACEMENTS;
         let (first_at, _) = *self.grown.first()?;
         if !(if is_known { self.grows_evenly() } else { self.grows_exactly() }) {
@@ -91,6 +94,7 @@ impl Container {
             return None;
         }
         let is_last_chance = is_known || 2 * calls > MOST_CALLS;
+        let enough = if record.is_at_its_end { ENOUGH_ENTRIES } else { ENOUGH_CALLS };
         let certainty = match () {
             () if is_young => Certainty::Young,
             // What was in it is gone, so only its largest size is known, which rises by chance, too.
@@ -98,6 +102,7 @@ impl Container {
             // A ring or a cache with fewer entries has stopped by then, or will have after as many calls again.
             () if !is_constant || last.0 < ENOUGH_CALLS && !(is_known && is_cut_short) => Certainty::Growing,
             () if points.len() < POINTS || !is_last_chance => Certainty::Growing,
+            () if !is_cut_short && self.entries(last.0) < enough => Certainty::Few,
             () => Certainty::Leaks,
         };
         Some(ContainerGrowth { bytes, within: (late - early).abs() / 2.0, certainty, is_slower: late < STEADY * early })
