@@ -187,7 +187,10 @@ impl Proof {
             };
             shape.dim.iter().enumerate().map(size).collect()
         });
-        Value::new(Rows::Along(0), sizes)
+        match sizes.as_ref().is_some_and(Vec::is_empty) {
+            true => Value::unknown("is computed with an input that is a scalar, which has no rows"),
+            false => Value::new(Rows::Along(0), sizes),
+        }
     }
 
     fn node(&mut self, node: &NodeProto, values: &Values) -> Vec<Value> {

@@ -36,7 +36,12 @@ pub(crate) struct Value {
 }
 
 impl Value {
+    /// A value whose axis of the rows is one of its dimensions. Otherwise, in a model that is not valid, nothing is known.
     pub(crate) fn new(rows: Rows, sizes: Option<Vec<Size>>) -> Value {
+        let rows = match (rows, &sizes) {
+            (Rows::Along(axis), Some(sizes)) if axis >= sizes.len() => Rows::Unknown("has no axis of the rows".into()),
+            (rows, _) => rows,
+        };
         Value { rows, sizes, elements: None, ones: None }
     }
 

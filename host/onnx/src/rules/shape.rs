@@ -47,7 +47,9 @@ fn reflect(node: NodeProto, site: &mut Site) -> Replaced {
         if !is_checkable {
             return Err(uncheckable());
         }
-        let stated = node.input[1].clone();
+        let Some(stated) = node.input(1).map(str::to_owned) else {
+            return Err(Reason::with_fix("has no `pads`", "export the model again"));
+        };
         return Ok(checked_reflection(node, &stated, true, site));
     };
     if pads.iter().any(|&pad| pad < 0) {

@@ -5,7 +5,7 @@ use rten_onnx::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorPro
 use rten_tensor::Tensor;
 use rten_tensor::prelude::*;
 
-use crate::graphs::{file, floats, input, int, list, named, run, value};
+use crate::graphs::{file, floats, input, int, list, named, run, text, value};
 
 /// A model of one node, whose first input is `x`.
 fn model(
@@ -87,6 +87,7 @@ fn old_operators_that_differ_are_refused_by_name() {
         ("Dropout", vec![], 6),
         ("Upsample", vec![], 6),
         ("Pad", vec![list("paddings", &[0; 8])], 1),
+        ("Pad", vec![text("mode", "reflect")], 2),
         ("Cast", vec![int("to", 1)], 5),
     ];
     for (operator, attributes, opset) in cases {

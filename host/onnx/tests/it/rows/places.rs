@@ -164,3 +164,11 @@ fn a_mask_without_a_batch_is_not_one_for_each_row() {
         is_not_separate(&[0, 2, 3, 4], nodes);
     }
 }
+
+/// The axis that `Squeeze` removes again is none of the input's. Found by fuzzing.
+#[test]
+fn a_scalar_has_no_rows() {
+    let nodes = || vec![node("Unsqueeze", &["x", "l0"], &["list"]), node("Squeeze", &["list", "l0"], &["y"])];
+    let RowProof::Unknown(why) = proof(&[], nodes()) else { panic!("it has no rows") };
+    assert!(why.contains("scalar"), "{why}");
+}
