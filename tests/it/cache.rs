@@ -20,7 +20,7 @@ async fn a_warm_start_compiles_nothing_and_changed_entries_are_compiled_again() 
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let rest = text.split_once('\n').expect("lines").1.to_owned();
-    std::fs::write(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
     site.serve().await.stop().await;
     let good = entries(&site);
     assert_eq!(good.len(), 2, "`stamp` and `noop-infer`");

@@ -129,7 +129,7 @@ async fn requests_to_a_chip_without_the_plugin_do_not_count_for_its_canary() {
     );
     let text = std::fs::read_to_string(&site.config).expect("text");
     let text = text.replace(&format!("file = {:?}\n", guest("noop-infer")), "");
-    std::fs::write(&site.config, text + &other).expect("written");
+    plimsoll_tests::replace_file(&site.config, text + &other).expect("written");
     let bytes = std::fs::read(guest("noop-infer")).expect("built");
     site.drop_in("noop-infer.wasm", &bytes);
     let server = site.serve().await;
@@ -158,13 +158,14 @@ async fn a_reload_keeps_a_running_canary_unless_its_rules_change() {
     };
     assert_eq!(requests().await, new as u64);
     let text = std::fs::read_to_string(&site.config).expect("text");
-    std::fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"3s\"\n[server]")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[server]", "[deploy]\npoll = \"3s\"\n[server]"))
+        .expect("written");
     wait_for_reloads(&server, "served", 1).await;
     assert_eq!(requests().await, new as u64, "nothing of the canary has changed");
     let more = send_requests(&server, 40, "", &stamped_reply(1)).await;
     assert_eq!(requests().await, (new + more) as u64);
     let text = std::fs::read_to_string(&site.config).expect("text");
-    std::fs::write(&site.config, text.replace("requests = 400", "requests = 300")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("requests = 400", "requests = 300")).expect("written");
     wait_for_reloads(&server, "served", 2).await;
     assert_eq!(requests().await, 0, "a canary with other rules begins again");
     let back = server.send("POST", "/v1/plugins/stamp/rollback", &[], Vec::new()).await;
@@ -179,7 +180,7 @@ async fn a_reload_of_another_pipeline_keeps_a_running_canary() {
     let pipeline = &text[text.find("[pipelines.p]").expect("a pipeline")..];
     let named = |name: &str| pipeline.replace("pipelines.p", &format!("pipelines.{name}"));
     let write = |pipelines: &[String]| {
-        std::fs::write(&site.config, format!("{text}{}", pipelines.concat())).expect("written");
+        plimsoll_tests::replace_file(&site.config, format!("{text}{}", pipelines.concat())).expect("written");
     };
     write(&[named("q"), named("r")]);
     let server = site.serve().await;

@@ -31,7 +31,7 @@ async fn a_new_version_in_the_configuration_begins_as_a_canary() {
     let file = site.folder.path().join("stamp-1.wasm");
     fs::write(&file, stamped(1)).expect("written");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, format!("{text}[plugins.stamp]\nfile = {file:?}\n")).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("{text}[plugins.stamp]\nfile = {file:?}\n")).expect("written");
     wait_for_reloads(&server, "served", 1).await;
     assert_eq!(versions(&server, "canary").await.len(), 1, "{}", server.get("/v1/plugins/stamp").await.text);
     let mut new = 0;
@@ -126,7 +126,8 @@ async fn a_manifest_that_changes_during_a_canary_is_applied() {
 async fn the_plugins_of_an_unloaded_pipeline_stay() {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[pipelines.p]\n", &format!("[pipelines.p]\n{RULES}\n"))).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", &format!("[pipelines.p]\n{RULES}\n")))
+        .expect("written");
     let served = Wrapped::start(&["env"], &site);
     let change = async |what: &str| {
         let (status, text) = served.send("POST", &format!("/v2/repository/models/p/{what}"), Vec::new()).await;
@@ -151,7 +152,8 @@ async fn the_plugins_of_an_unloaded_pipeline_stay() {
 async fn a_reload_does_not_promote_a_candidate_without_a_copy() {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[pipelines.p]\n", &format!("[pipelines.p]\n{RULES}\n"))).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", &format!("[pipelines.p]\n{RULES}\n")))
+        .expect("written");
     let served = Wrapped::start(&["env"], &site);
     // No copy can be written to a file.
     let components = site.folder.path().join(".plimsoll/components");

@@ -51,7 +51,7 @@ async fn requests_whose_callers_go_away_are_no_evidence_of_success() {
     let table = "[pipelines.p.preprocess]";
     let guests =
         guests_config("tester", "").replace(&declared, "").replace(table, &format!("[pipelines.p]\n{RULES}\n{table}"));
-    std::fs::write(&site.config, format!("cache_dir = {:?}\n{guests}", shared_cache())).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("cache_dir = {:?}\n{guests}", shared_cache())).expect("written");
     let server = site.serve().await;
     let put = server.send("PUT", "/v1/plugins/tester?version=2", &[], another_version(&component, 2)).await;
     assert_eq!(put.json()["state"], "canary", "{}", put.text);
@@ -126,7 +126,7 @@ fn on_a_device(device: &str) -> Site {
         shared_cache(),
         guest("echo-postprocess"),
     );
-    std::fs::write(&site.config, text).expect("written");
+    plimsoll_tests::replace_file(&site.config, text).expect("written");
     site
 }
 

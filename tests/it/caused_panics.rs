@@ -25,7 +25,7 @@ impl Faulty {
         let text = std::fs::read_to_string(&site.config).expect("text");
         let text = text.replacen("[server]\n", "[server]\nmax_concurrency = 1\n", 1);
         let text = text.replacen("[pipelines.p]\n", &format!("[pipelines.p]\n{more}\n"), 1);
-        std::fs::write(&site.config, text).expect("written");
+        plimsoll_tests::replace_file(&site.config, text).expect("written");
         site.drop_in("stamp.wasm", &stamped(mark));
         let faults = site.folder.path().join("faults");
         std::fs::create_dir(&faults).expect("a folder");

@@ -78,7 +78,7 @@ async fn changes_need_the_token_if_one_is_configured() {
     let site = Site::new("");
     std::fs::write(site.folder.path().join("token"), format!("{TOKEN}\n")).expect("written");
     let text = std::fs::read_to_string(&site.config).expect("text");
-    std::fs::write(&site.config, text.replace("[server]", "[admin]\ntoken_file = \"token\"\n[server]"))
+    plimsoll_tests::replace_file(&site.config, text.replace("[server]", "[admin]\ntoken_file = \"token\"\n[server]"))
         .expect("written");
     let server = site.serve().await;
     let rollback = "/v1/plugins/stamp/rollback";
@@ -139,7 +139,7 @@ async fn the_last_good_version_serves_after_a_kill_during_a_deployment() {
         // Each round has an empty compiled cache, so that the deployment compiles when the process is killed.
         let text = std::fs::read_to_string(&site.config).expect("text");
         let rest = text.split_once('\n').expect("lines").1.to_owned();
-        std::fs::write(&site.config, format!("cache_dir = \"cache-{round}\"\n{rest}")).expect("written");
+        plimsoll_tests::replace_file(&site.config, format!("cache_dir = \"cache-{round}\"\n{rest}")).expect("written");
         let served = Served::start(&site.config);
         let reply = client.post(format!("{}/v1/pipelines/p/infer", served.url)).send().await.expect("an answer");
         let reply = reply.text().await.expect("text");
@@ -252,7 +252,8 @@ async fn a_rollback_survives_a_restart_with_another_path_to_the_same_configurati
 async fn a_server_without_a_free_slot_still_deploys() {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
-    std::fs::write(&site.config, text.replace("[server]\n", "[server]\nmax_concurrency = 1\n")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[server]\n", "[server]\nmax_concurrency = 1\n"))
+        .expect("written");
     let server = Arc::new(site.serve().await);
     // Each request sleeps 300 ms before and 300 ms after the model, while the next waits for its slot.
     let busy: Vec<_> = (0..8)

@@ -14,7 +14,7 @@ async fn served() -> (Site, Arc<Server>) {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let slow = format!("[plugins.stamp]\ninit_deadline = \"{}s\"\n[pipelines.p]", SLOW.as_secs());
-    std::fs::write(&site.config, text.replace("[pipelines.p]", &slow)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]", &slow)).expect("written");
     let server = site.serve().await;
     let put = server.send("PUT", "/v1/plugins/stamp?version=1", &[], stamped(1)).await;
     assert_eq!(put.status, 200, "{}", put.text);
@@ -61,7 +61,8 @@ async fn a_rollback_does_not_wait_for_a_silent_registry() {
     let text = std::fs::read_to_string(&site.config).expect("text");
     let noop = format!("file = {:?}", guest("noop-infer"));
     assert!(text.contains(&noop), "{text}");
-    std::fs::write(&site.config, text.replace(&noop, &format!("file = \"oci://{address}/noop:1\""))).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace(&noop, &format!("file = \"oci://{address}/noop:1\"")))
+        .expect("written");
     // The registry accepts the connection and sends nothing.
     let connection = tokio::time::timeout(Duration::from_secs(60), registry.accept()).await.expect("a reload pulls");
     let connection = connection.expect("a connection");
@@ -81,7 +82,7 @@ async fn a_deployment_and_a_rollback_at_the_same_time_both_take_effect() {
     let (_, rest) = text.split_once('\n').expect("lines");
     // An empty cache, so that the deployment compiles, and a plugin that may be replaced.
     let rest = rest.replace(&format!("[plugins.noop-infer]\nfile = {:?}\n", guest("noop-infer")), "");
-    std::fs::write(&site.config, format!("cache_dir = \"cache\"\n{rest}")).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("cache_dir = \"cache\"\n{rest}")).expect("written");
     let noop = std::fs::read(guest("noop-infer")).expect("built");
     site.drop_in("noop-infer.wasm", &noop);
     let server = Arc::new(site.serve().await);

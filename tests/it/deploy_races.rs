@@ -132,7 +132,7 @@ async fn canaries_and_uploads_at_the_same_time_leave_one_candidate() {
     let tables = "[admin]\ntoken_file = \"token\"\n[deploy]\npoll = \"20ms\"\n[server]";
     let text = text.replace("[server]", tables);
     let canary = "[pipelines.p]\ncanary = { share = \"50%\", requests = 1000000 }\n";
-    fs::write(&site.config, text.replace("[pipelines.p]\n", canary)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", canary)).expect("written");
     fs::write(site.folder.path().join("token"), "a-token-for-the-tests").expect("written");
     let mut served = Arc::new(Wrapped::start(&["env"], &site));
     for round in 1..=3 {

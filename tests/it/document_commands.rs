@@ -241,7 +241,7 @@ fn the_help_of_every_command_is_in_the_documents() {
 fn the_commands_of_deploying_do_what_the_page_says() {
     let site = Site::new("");
     let config = std::fs::read_to_string(&site.config).expect("a configuration");
-    std::fs::write(&site.config, config.replace("\"stamp\"", "\"brightness\"")).expect("written");
+    plimsoll_tests::replace_file(&site.config, config.replace("\"stamp\"", "\"brightness\"")).expect("written");
     site.drop_in("brightness.wasm", &stamped(1));
     std::fs::write(site.folder.path().join("brightness.wasm"), stamped(2)).expect("written");
     run_page("host/docs/deploying.md", site.folder, &["plimsoll serve --config plimsoll.toml"]);

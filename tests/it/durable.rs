@@ -120,7 +120,7 @@ fn site_with_cache() -> (Site, PathBuf) {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
     let rest = text.split_once('\n').expect("lines").1.to_owned();
-    fs::write(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
     let cache = site.folder.path().join("own-cache");
     (site, cache)
 }
@@ -264,7 +264,7 @@ async fn a_cache_of_another_user_is_explained() {
 async fn a_token_that_a_full_disk_prevents_is_made_once_there_is_room() {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[admin]\ntoken_file = \"token\"\n", "")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[admin]\ntoken_file = \"token\"\n", "")).expect("written");
     let disk = "mkdir .plimsoll; mount -t tmpfs -o size=64k,mode=700 none .plimsoll";
     if !can_run(&in_mounts("true")) {
         return;

@@ -114,7 +114,7 @@ async fn a_canary_that_was_rolled_back_does_not_return_after_a_restart() {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
     let canary = "[pipelines.p]\ncanary = { share = \"50%\", requests = 1000 }\n";
-    fs::write(&site.config, text.replace("[pipelines.p]\n", canary)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", canary)).expect("written");
     let served = Wrapped::start(&["env"], &site);
     site.drop_in("stamp@2.wasm", &stamped(2));
     until("the canary", async || served.states("stamp").await == ["canary", "serving"]).await;

@@ -177,7 +177,7 @@ async fn a_canary_that_a_configuration_ends_is_rolled_back_on_the_other_servers(
     hosts.iter().for_each(|host| drop(host.reply()));
     let config = std::fs::read_to_string(&hosts[0].site.config).expect("text");
     assert!(config.contains(RULES));
-    std::fs::write(&hosts[0].site.config, config.replace(RULES, "")).expect("written");
+    plimsoll_tests::replace_file(&hosts[0].site.config, config.replace(RULES, "")).expect("written");
     for host in &hosts {
         let refused = wait_for(host, &digest, "refused").await;
         let reason = refused["reason"].as_str().expect("a reason");

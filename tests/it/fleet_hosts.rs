@@ -32,7 +32,7 @@ impl Host {
     pub(crate) fn on(listen: &str, pipeline: &str, more: &str) -> Self {
         let site = Site::new(pipeline);
         let config = std::fs::read_to_string(&site.config).expect("text");
-        std::fs::write(&site.config, config + more).expect("written");
+        plimsoll_tests::replace_file(&site.config, config + more).expect("written");
         let process = start(&site, listen);
         let url = process.url();
         Self { site, process, url }

@@ -56,7 +56,8 @@ async fn three_hundred_versions_come_and_go_and_leave_nothing() {
     const VERSIONS: u32 = 300;
     let site = Site::new("canary = { share = \"50%\", requests = 1000 }");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]"))
+        .expect("written");
     let server = site.serve().await;
     let small = fs::read(guest("noop-preprocess")).expect("built");
     let mut before = None;
@@ -123,8 +124,11 @@ async fn three_hundred_versions_come_and_go_and_leave_nothing() {
 async fn a_request_that_outlives_its_version_leaves_no_series() {
     let site = Site::new("");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[server]", "[deploy]\npoll = \"10ms\"\nkeep = 0\n[server]"))
-        .expect("written");
+    plimsoll_tests::replace_file(
+        &site.config,
+        text.replace("[server]", "[deploy]\npoll = \"10ms\"\nkeep = 0\n[server]"),
+    )
+    .expect("written");
     let server = std::sync::Arc::new(site.serve().await);
     let old = plimsoll_runtime::identity::digest(&stamped(0))[..12].to_owned();
     let slow = tokio::spawn({
@@ -153,7 +157,7 @@ async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
     let site = Site::new("");
     let text = fs::read_to_string(&site.config).expect("text");
     let text = text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]");
-    fs::write(&site.config, &text).expect("written");
+    plimsoll_tests::replace_file(&site.config, &text).expect("written");
     let server = site.serve().await;
     let stages = &text[text.find("[pipelines.p]").expect("a pipeline")..];
     let mut before = None;
@@ -162,13 +166,13 @@ async fn pipelines_and_chips_that_a_new_configuration_removed_are_forgotten() {
         let more = stages.replace("pipelines.p", &format!("pipelines.{pipeline}"));
         let chips = format!("default_chip = \"c\"\n[pipelines.p.chips.{chip}]\nplugin = \"noop-infer\"\n[pipelines.p.");
         let changed = text.replacen("[pipelines.p.", &chips, 1);
-        fs::write(&site.config, format!("{changed}{more}")).expect("written");
+        plimsoll_tests::replace_file(&site.config, format!("{changed}{more}")).expect("written");
         until("the new pipeline", async || server.infer(&pipeline, "", "").await.status == 200).await;
         let of_chip = server.infer("p", &format!("?chip={chip}"), "").await;
         assert_eq!(of_chip.status, 200, "{}", of_chip.text);
         let wrong = server.infer(&pipeline, "?chip=none", "").await;
         assert_eq!(wrong.status, 404, "{}", wrong.text);
-        fs::write(&site.config, &text).expect("written");
+        plimsoll_tests::replace_file(&site.config, &text).expect("written");
         until("the old pipelines", async || server.infer(&pipeline, "", "").await.status == 404).await;
         let names = [format!("\"{pipeline}\""), format!("\"{chip}\"")];
         let is_there = |text: &str| names.iter().any(|name| text.contains(name));
@@ -192,7 +196,7 @@ async fn the_statistics_of_a_removed_model_start_again_from_zero() {
     let text = text.replace("[server]", "[deploy]\npoll = \"10ms\"\n[server]");
     let stages = &text[text.find("[pipelines.p]").expect("a pipeline")..];
     let both = format!("{text}{}", stages.replace("pipelines.p", "pipelines.q"));
-    fs::write(&site.config, &both).expect("written");
+    plimsoll_tests::replace_file(&site.config, &both).expect("written");
     let server = site.serve().await;
     let count = async |model: &str| {
         let stats = server.get(&format!("/v2/models/{model}/stats")).await.json();
@@ -208,9 +212,9 @@ async fn the_statistics_of_a_removed_model_start_again_from_zero() {
     }
     assert_eq!(count("q").await, 2, "an unloaded pipeline is still there");
 
-    fs::write(&site.config, &text).expect("written");
+    plimsoll_tests::replace_file(&site.config, &text).expect("written");
     until("the removal", async || server.infer("q", "", "").await.status == 404).await;
-    fs::write(&site.config, &both).expect("written");
+    plimsoll_tests::replace_file(&site.config, &both).expect("written");
     until("the return", async || server.get("/v2/models/q/stats").await.status == 200).await;
     assert_eq!((count("p").await, count("q").await), (1, 0));
 }

@@ -26,7 +26,7 @@ fn site() -> Site {
                 [pipelines.loud.postprocess]\nplugin = \"echo-postprocess\"\n";
     let text = text.replace("[server]\n", "[server]\ndrain = \"0s\"\n");
     let text = format!("{text}{}{}{loud}", file("tester"), file("echo-postprocess"));
-    std::fs::write(&site.config, text).expect("written");
+    plimsoll_tests::replace_file(&site.config, text).expect("written");
     site
 }
 

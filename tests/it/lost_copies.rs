@@ -263,7 +263,7 @@ async fn a_bundled_plugin_does_not_serve_in_place_of_a_file_that_cannot_be_read(
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
     let text = text.replace("plugin = \"noop-infer\"", "plugin = \"tensors-postprocess\"");
-    fs::write(&site.config, &text).expect("written");
+    plimsoll_tests::replace_file(&site.config, &text).expect("written");
     let folder = site.folder.path().join("plugins");
     let cases: [(&str, &dyn Fn()); 3] = [
         ("tensors-postprocess.wasm", &|| {
@@ -271,11 +271,15 @@ async fn a_bundled_plugin_does_not_serve_in_place_of_a_file_that_cannot_be_read(
         }),
         ("gone.wasm", &|| {
             fs::remove_file(site.plugin("tensors-postprocess.wasm")).expect("removed");
-            fs::write(&site.config, format!("{text}\n[plugins.tensors-postprocess]\nfile = \"gone.wasm\"\n"))
-                .expect("written");
+            plimsoll_tests::replace_file(
+                &site.config,
+                format!("{text}\n[plugins.tensors-postprocess]\nfile = \"gone.wasm\"\n"),
+            )
+            .expect("written");
         }),
         ("plugins", &|| {
-            fs::write(&site.config, text.replace("\"stamp\"", "\"image-preprocess\"")).expect("written");
+            plimsoll_tests::replace_file(&site.config, text.replace("\"stamp\"", "\"image-preprocess\""))
+                .expect("written");
             fs::remove_dir_all(&folder).expect("removed");
             fs::write(&folder, "").expect("a file at the path of the folder");
         }),

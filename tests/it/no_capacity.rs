@@ -86,7 +86,7 @@ fn with_little_memory() -> Option<(Site, Arc<Wrapped>)> {
         "cache_dir = {:?}\n[admin]\ntoken_file = \"token\"\n[deploy]\npoll = \"20ms\"\n{guests}",
         shared_cache()
     );
-    std::fs::write(&site.config, text).expect("written");
+    plimsoll_tests::replace_file(&site.config, text).expect("written");
     let served = Arc::new(Wrapped::start(&limited, &site));
     assert!(served.log().contains("instances are allocated on demand"), "{}", served.log());
     Some((site, served))
@@ -141,7 +141,7 @@ async fn a_configuration_that_finds_no_memory_for_its_sample_is_served_later() {
         assert_eq!(requests.join_next().await.expect("a reply").expect("no panic"), 503);
     }
     let text = std::fs::read_to_string(&site.config).expect("text");
-    std::fs::write(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"29s\"\n"))
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"29s\"\n"))
         .expect("written");
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     served.wait_for_failed_scans(2).await;

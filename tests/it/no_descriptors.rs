@@ -55,7 +55,7 @@ async fn requests_and_files_outlive_a_lack_of_descriptors() {
     let site = site("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let canary = "[pipelines.p.canary]\nshare = \"50%\"\nrequests = 1000\n[pipelines.p.preprocess]";
-    std::fs::write(&site.config, text.replacen("[pipelines.p.preprocess]", canary, 1)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replacen("[pipelines.p.preprocess]", canary, 1)).expect("written");
     let served = Wrapped::start(&["prlimit", "--nofile=1000:1000"], &site);
     let (status, reply) = served.json("PUT", "/v1/plugins/stamp?version=1", stamped(1)).await;
     assert_eq!((status, &reply["state"]), (200, &"canary".into()), "{reply}");

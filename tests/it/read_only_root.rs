@@ -12,7 +12,7 @@ use crate::wrapped::{Wrapped, can_run, in_mounts, site, until};
 fn own_cache() -> Site {
     let site = site("");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.split_once('\n').expect("lines").1).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.split_once('\n').expect("lines").1).expect("written");
     let token = site.folder.path().join("token");
     fs::set_permissions(token, fs::Permissions::from_mode(0o600)).expect("set");
     site

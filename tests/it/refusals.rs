@@ -115,7 +115,7 @@ async fn releases_with_a_wrong_digest_or_above_the_size_limit_are_rejected() {
     site.drop_in("stamp.toml", format!("sha256 = \"{digest}\"").as_bytes());
     server.wait_for_reply(&stamped_reply(1)).await;
 
-    std::fs::write(
+    plimsoll_tests::replace_file(
         &site.config,
         std::fs::read_to_string(&site.config)
             .expect("text")

@@ -99,8 +99,11 @@ fn configure(site: &Site, place: &Place, more: &str) {
     let text = fs::read_to_string(&site.config).expect("text");
     let noop = format!("file = {:?}", guest("noop-infer"));
     assert!(text.contains(&noop), "{text}");
-    fs::write(&site.config, text.replace(&noop, &format!("file = \"oci://{}/noop:1\"", place.0)) + more)
-        .expect("written");
+    plimsoll_tests::replace_file(
+        &site.config,
+        text.replace(&noop, &format!("file = \"oci://{}/noop:1\"", place.0)) + more,
+    )
+    .expect("written");
 }
 
 fn noop() -> Vec<u8> {
@@ -152,7 +155,7 @@ async fn a_configuration_with_a_new_plugin_is_served_when_its_registry_is_back()
         place.0
     );
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text + &more).expect("written");
+    plimsoll_tests::replace_file(&site.config, text + &more).expect("written");
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     served.wait_for_failed_scans(3).await;
     assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"refused\"}").await, 0);
@@ -227,7 +230,7 @@ async fn a_configuration_with_a_new_model_is_served_when_its_registry_is_back() 
     let served = Wrapped::start(&["env"], &site);
     let (reference, manifest) = place.model(digits());
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text + &with_model(&reference)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text + &with_model(&reference)).expect("written");
     served.wait_for_metric("plimsoll_unreadable_files", 1).await;
     served.wait_for_failed_scans(3).await;
     assert_eq!(served.metric("plimsoll_config_reloads_total{result=\"refused\"}").await, 0);

@@ -25,7 +25,7 @@ async fn interrupted_canaries_keep_their_copies() {
             site.drop_in(&format!("{file}.wasm"), &stamped(0));
             pipeline.replace("pipelines.p", &format!("pipelines.{name}")).replace("\"stamp\"", &format!("{file:?}"))
         });
-        fs::write(&site.config, text + &others.concat()).expect("written");
+        plimsoll_tests::replace_file(&site.config, text + &others.concat()).expect("written");
         let served = Wrapped::start(&["env"], &site);
         let plugins = names.map(|name| format!("stamp-{name}"));
         for (mark, plugin) in (1..).zip(&plugins) {

@@ -21,7 +21,7 @@ async fn a_rollback_that_compiles_does_not_block_other_changes() {
     let guests = guests_config("front", "config = { width = 8, height = 8, channels = \"gray\", scale = 0.01 }");
     let declared = format!("[plugins.front]\nfile = {:?}\n", guest("front"));
     assert!(guests.contains(&declared), "{guests}");
-    std::fs::write(&site.config, guests.replace(&declared, "")).expect("written");
+    plimsoll_tests::replace_file(&site.config, guests.replace(&declared, "")).expect("written");
     site.drop_in("front.wasm", &std::fs::read(guest("noop-preprocess")).expect("built"));
     let server = serve(&site, shared_cache()).await;
     // A large component, which takes seconds to compile, serves for a while.
@@ -66,7 +66,7 @@ async fn a_rollback_during_a_reload_keeps_the_files_of_the_reload() {
     let stage = "[pipelines.p.preprocess]\n";
     assert!(text.contains(stage), "{text}");
     let with_asset = format!("{stage}assets = {{ \"labels.txt\" = {asset:?} }}\n");
-    std::fs::write(&site.config, text.replace(stage, &with_asset)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace(stage, &with_asset)).expect("written");
     let server = site.serve().await;
     let put = server.send("PUT", "/v1/plugins/stamp", &[], stamped(1)).await;
     assert_eq!(put.json()["state"], "serving", "{}", put.text);

@@ -50,7 +50,7 @@ fn slow_site() -> (Site, std::path::PathBuf) {
     let text = text.replace("[pipelines.p.preprocess]\n", &asset);
     let text = text.replace("[pipelines.p]\n", "[plugins.stamp]\ninit_deadline = \"20s\"\n[pipelines.p]\n");
     assert!(text.contains("large") && text.contains("init_deadline"), "{text}");
-    fs::write(&site.config, text).expect("written");
+    plimsoll_tests::replace_file(&site.config, text).expect("written");
     (site, files)
 }
 
@@ -68,7 +68,8 @@ async fn deployments_and_rollbacks_do_not_wait_for_a_slow_disk() {
     let served = Wrapped::start(&wrapper, &site);
     fs::remove_file(files.join("fast")).expect("removed");
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n"))
+        .expect("written");
     until("the new configuration is read", async || is_reading(&served, &large)).await;
     for (version, mark) in [("1", 1), ("2", 2)] {
         let (status, text) = served.send("PUT", &format!("/v1/plugins/stamp?version={version}"), stamped(mark)).await;
@@ -98,7 +99,8 @@ async fn a_rollback_waits_neither_for_a_compiler_nor_for_a_registry_nor_for_a_di
     let text = fs::read_to_string(&site.config).expect("text");
     let noop = format!("file = {:?}", guest("noop-infer"));
     assert!(text.contains(&noop), "{text}");
-    fs::write(&site.config, text.replace(&noop, &format!("file = \"oci://{address}/noop:1\""))).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace(&noop, &format!("file = \"oci://{address}/noop:1\"")))
+        .expect("written");
     let connection = registry.accept().await.expect("a reload pulls");
     // The pipeline is built again from its files, which are slow now.
     fs::remove_file(files.join("fast")).expect("removed");

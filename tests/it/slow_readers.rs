@@ -36,7 +36,7 @@ fn start(limits: &str) -> (Site, Wrapped) {
         shared_cache(),
         guests_config("tester", "")
     );
-    std::fs::write(&site.config, text).expect("written");
+    plimsoll_tests::replace_file(&site.config, text).expect("written");
     let served = Wrapped::start::<&str>(&[], &site);
     (site, served)
 }

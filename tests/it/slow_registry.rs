@@ -52,7 +52,7 @@ impl Registry {
         let noop = format!("file = {:?}", guest("noop-infer"));
         assert!(text.contains(&noop), "{text}");
         let (asked, reference) = (self.asked.load(Relaxed), format!("file = \"oci://{}/noop:1\"", self.address));
-        fs::write(&site.config, text.replace(&noop, &reference)).expect("written");
+        plimsoll_tests::replace_file(&site.config, text.replace(&noop, &reference)).expect("written");
         until("the registry is asked", async || self.asked.load(Relaxed) > asked).await;
         assert_eq!(reloads(served, "served").await + reloads(served, "refused").await, 0);
     }
@@ -139,7 +139,7 @@ async fn deployments_do_not_wait_for_a_registry_that_sends_byte_by_byte() {
     assert_eq!(reloads(&served, "served").await, 0, "the registry is still sending");
     // A corrected configuration replaces the one that waits.
     let corrected = before.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n");
-    fs::write(&site.config, corrected).expect("written");
+    plimsoll_tests::replace_file(&site.config, corrected).expect("written");
     until("the corrected configuration", async || {
         served.json("GET", "/v1/pipelines", Vec::new()).await.1["pipelines"][0]["deadline_seconds"] == 9.0
     })
@@ -171,7 +171,7 @@ async fn of_a_pull_and_an_upload_of_the_same_plugin_the_later_request_wins() {
     // The other order: without a later upload, what was pulled serves.
     let other = Registry::start(another_version(&noop, 3)).await;
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace(&registry.address, &other.address)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace(&registry.address, &other.address)).expect("written");
     until("the other registry is asked", async || other.asked.load(Relaxed) == 1).await;
     other.release();
     until("the pulled version", async || version(&served, "noop-infer").await == "unversioned").await;

@@ -63,7 +63,8 @@ async fn a_mount_that_does_not_answer_delays_nothing_else() {
     assert_eq!(status, 200, "{text}");
     assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
     let text = fs::read_to_string(&site.config).expect("text");
-    fs::write(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n"))
+        .expect("written");
     until("the new configuration", async || {
         served.json("GET", "/v1/pipelines", Vec::new()).await.1["pipelines"][0]["deadline_seconds"] == 9.0
     })
@@ -76,7 +77,7 @@ async fn a_mount_that_does_not_answer_delays_nothing_else() {
     let model = format!("[models.m]\nfile = {:?}\n[pipelines.p]\n", stalled.join("m.onnx"));
     let with_model = text_with(&site, "[pipelines.p]\n", &model)
         .replace("[pipelines.p.chips.c]\n", "[pipelines.p.chips.c]\nmodel = \"m\"\n");
-    fs::write(&site.config, with_model).expect("written");
+    plimsoll_tests::replace_file(&site.config, with_model).expect("written");
     until("the model is reported", async || lines(&served, "m.onnx", "it is tried again") == 1).await;
     let (status, text) = served.send("PUT", "/v1/plugins/stamp?version=4", stamped(4)).await;
     assert_eq!(status, 200, "{text}");
@@ -106,7 +107,7 @@ async fn many_files_that_do_not_answer_do_not_keep_keys_and_configuration_from_b
     fs::write(&keys, format!("acme sha256:{}\n", plimsoll_runtime::identity::digest(TOKEN.as_bytes())))
         .expect("written");
     let text = text_with(&site, "[admin]\n", "[auth]\nkeys_file = \"keys\"\n[admin]\n");
-    fs::write(&site.config, &text).expect("written");
+    plimsoll_tests::replace_file(&site.config, &text).expect("written");
     let started = Instant::now();
     let served = Wrapped::start(&wrapper, &site);
     assert!(started.elapsed() < Duration::from_secs(70), "{:?}", started.elapsed());
@@ -115,7 +116,8 @@ async fn many_files_that_do_not_answer_do_not_keep_keys_and_configuration_from_b
     served.wait_for_metric("plimsoll_unreadable_files", 20).await;
     served.wait_for_failed_scans(3).await;
     assert_eq!(served.reply().await, stamped_reply(0));
-    fs::write(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n")).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[pipelines.p]\n", "[pipelines.p]\ndeadline = \"9s\"\n"))
+        .expect("written");
     until("the new configuration", async || {
         served.json("GET", "/v1/pipelines", Vec::new()).await.1["pipelines"][0]["deadline_seconds"] == 9.0
     })

@@ -145,7 +145,7 @@ async fn a_file_without_permission_is_deployed_once_it_can_be_read() {
     let text = fs::read_to_string(&site.config).expect("text");
     // The cache of the tests belongs to another user.
     let rest = text.split_once('\n').expect("lines").1.to_owned();
-    fs::write(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
+    plimsoll_tests::replace_file(&site.config, format!("cache_dir = \"own-cache\"\n{rest}")).expect("written");
     let own = |path: &std::path::Path| {
         if is_root() {
             chown(path, Some(NOBODY), Some(NOBODY)).expect("root may do that");

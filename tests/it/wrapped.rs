@@ -26,7 +26,7 @@ pub(crate) fn site(deploy: &str) -> Site {
     let site = Site::new("");
     let text = std::fs::read_to_string(&site.config).expect("text");
     let tables = format!("[admin]\ntoken_file = \"token\"\n[deploy]\npoll = \"20ms\"\n{deploy}\n[server]");
-    std::fs::write(&site.config, text.replace("[server]", &tables)).expect("written");
+    plimsoll_tests::replace_file(&site.config, text.replace("[server]", &tables)).expect("written");
     std::fs::write(site.folder.path().join("token"), TOKEN).expect("written");
     site
 }

@@ -19,6 +19,16 @@ pub use server::{Reply, Server};
 pub use site::{Site, another_version, journal_state, stamped, stamped_reply};
 pub use tempfile::TempDir;
 
+/// Writes a file that a server watches: the whole file, or nothing of it, is in its place.
+///
+/// # Errors
+/// If the file, or the draft beside it, cannot be written.
+pub fn replace_file(path: &Path, contents: impl AsRef<[u8]>) -> std::io::Result<()> {
+    let draft = path.with_extension("draft");
+    std::fs::write(&draft, contents)?;
+    std::fs::rename(draft, path)
+}
+
 /// The path of a guest's component. The build script builds it from the source in `tests/guests`.
 pub fn guest(name: &str) -> PathBuf {
     Path::new(env!("OUT_DIR")).join(format!("{}.wasm", name.replace('-', "_")))

@@ -74,7 +74,7 @@ impl Site {
             shared_cache(),
             guest("noop-infer"),
         );
-        std::fs::write(&self.config, text).expect("written");
+        crate::replace_file(&self.config, text).expect("written");
     }
 
     /// Adds a setting to `[server]` in the configuration.
@@ -84,7 +84,7 @@ impl Site {
     pub fn add_to_server(&self, setting: &str) {
         let text = std::fs::read_to_string(&self.config).expect("written before");
         let text = text.replacen("[server]\n", &format!("[server]\n{setting}\n"), 1);
-        std::fs::write(&self.config, text).expect("written");
+        crate::replace_file(&self.config, text).expect("written");
     }
 
     /// Copies a file into the plugin folder, as `cp` does.
