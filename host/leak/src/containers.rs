@@ -4,7 +4,9 @@
 //! At a replacement the container is exactly full, so its growth is the difference of the capacities at two replacements,
 //! divided by the requests between them. The allocated size at the end says little: it is up to twice the size in use.
 
+mod changes;
 mod container;
+mod few;
 mod rate;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,7 @@ use super::heap::Block;
 use super::record::Survivor;
 pub use container::Container;
 use container::{MIN_REPLACEMENTS, SAME_FACTOR};
+pub use few::mark_few;
 pub use rate::{Certainty, ContainerGrowth};
 
 /// Maximum pairs of vanished and new blocks that are compared after one call; for blocks of known containers, this many
@@ -92,10 +95,10 @@ impl Containers {
 
     /// Looks into the containers in memory, after [`Self::update`]. `is_last`: the call is the last one of a round.
     pub fn look(&mut self, call: usize, is_last: bool, memory: &[u8]) {
-        let calls = call + 1 - std::mem::replace(&mut self.looked, call + 1).min(call + 1);
+        let calls = std::mem::replace(&mut self.looked, call + 1).min(call)..call + 1;
         for container in self.tracked.values_mut() {
             container.note(call, memory);
-            container.count(calls, memory);
+            container.look(calls.clone(), memory);
             if is_last {
                 container.compare(memory);
             }

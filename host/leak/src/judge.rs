@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 
-use super::containers::{self, Certainty, Containers};
+use super::containers::{self, Certainty, Container, Containers};
 use super::heap::Block;
 use super::octaves;
 use super::population::{self, Population, Trend};
 use super::record::{Call, Record, Survivor};
+use super::rounds::{ENOUGH_CALLS, ENOUGH_ENTRIES};
 use super::verdict::{self, Finding, Growth, Held, Verdict};
 
 /// If fewer blocks than this leak per round, chance decides how many fall into the second half. Then bytes per request are
@@ -100,9 +101,12 @@ pub fn heap(record: &Record, calls: &[Call], survivors: &[Survivor], grown: &Con
     let everything = population::all(&record.sizes, &births);
     let (mut in_containers, mut is_growing, mut has_few) = (Growth::default(), false, false);
     let arenas = containers::arenas(survivors.iter().map(|one| (one.block, one.born)));
-    for container in grown.all().chain(&arenas) {
-        let growth = container.growth(calls.len(), record);
-        let Some(growth) = growth else { continue };
+    let growing = |container| Some((container, Container::growth(container, calls.len(), record)?));
+    let mut found: Vec<_> = grown.all().chain(&arenas).filter_map(growing).collect();
+    if !record.is_cut_short {
+        containers::mark_few(&mut found, if record.is_at_its_end { ENOUGH_ENTRIES } else { ENOUGH_CALLS });
+    }
+    for (container, growth) in found {
         // It may be a table of what was seen. Then fewer and fewer blocks come with it, too.
         let all_slow = everything.slows();
         is_open |= growth.is_slower || all_slow || growth.certainty != Certainty::Leaks;

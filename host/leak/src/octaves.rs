@@ -6,7 +6,7 @@
 //! nothing to the last one, and a table of what was seen adds the same to each.
 
 use super::record::Record;
-use super::rounds::ENOUGH_CALLS;
+use super::rounds::{ENOUGH_CALLS, ENOUGH_ENTRIES};
 use super::verdict::{Growth, LEAK_RATIO};
 
 /// Least octaves that are compared. A run that was cut short needs one more, because it has fewer calls.
@@ -23,8 +23,9 @@ const EVEN: std::ops::RangeInclusive<f64> = 0.83..=1.6;
 const OVERDUE: f64 = 2.25;
 /// Steps of no more bytes are not those of a table.
 const SMALLEST_STEP: u64 = 512;
-/// Least growth. An entry of a table has at least eight bytes, so with less a cache of `ENOUGH_CALLS` entries may not be full yet.
-const LEAST: u64 = 8 * ENOUGH_CALLS as u64;
+/// Least bytes that were full and grew. A number in a list has eight bytes, an entry of a table 18 or more, so with less there are
+/// fewer than in a usual cache.
+const LEAST: f64 = 12.0 * ENOUGH_ENTRIES as f64;
 /// Most octaves before the last one from which the rate is counted. Before that, the smallest sizes of a table are rounded.
 const RATE_OCTAVES: usize = 3;
 
@@ -43,10 +44,6 @@ struct Octave {
 /// The growth per request of a sum of bytes, `values`, before the first round and after each round of `record`. `None` if it does
 /// not grow as a leak does, or if there were too few calls.
 pub(super) fn growth(values: &[u64], record: &Record) -> Option<Growth> {
-    let (first, last) = (values.first()?, values.last()?);
-    if last.saturating_sub(*first) < LEAST {
-        return None;
-    }
     by_octaves(values, record).or_else(|| by_steps(values, record))
 }
 
@@ -70,6 +67,9 @@ fn by_octaves(values: &[u64], record: &Record) -> Option<Growth> {
     // once, or less because of what was freed.
     let mean = |at: usize| (last.bytes / octaves[at].bytes).powf(1.0 / at as f64);
     let first = (OCTAVES - 1..octaves.len()).rev().find(|&at| RATIO.contains(&mean(at)))?;
+    if last.full - octaves[first].full < LEAST {
+        return None;
+    }
     let from = &octaves[first.min(RATE_OCTAVES)];
     let rate = |from: &Octave, to: &Octave| {
         (to.full - from.full) / ((to.round.saturating_sub(from.round)).max(1) * record.requests.max(1)) as f64
@@ -96,7 +96,8 @@ fn by_steps(values: &[u64], record: &Record) -> Option<Growth> {
     // The next step comes after twice as many calls as there were between the last two.
     let waited = (values.len() - 1) * record.requests - third.0;
     let is_overdue = waited as f64 > OVERDUE * (third.0 - second.0) as f64;
-    if third.0 <= ENOUGH_CALLS || 2.0 * fall(&values[1..]) > first.2 || !is_even || is_overdue {
+    let is_little = third.1 - first.1 < LEAST;
+    if is_little || third.0 <= ENOUGH_CALLS || 2.0 * fall(&values[1..]) > first.2 || !is_even || is_overdue {
         return None;
     }
     Some(Growth { bytes: rate(first, third), bytes_within: (late - early).abs() / 2.0, blocks: 0.0 })
@@ -214,7 +215,10 @@ mod tests {
         assert_eq!(rate(128, |calls| (calls as f64).ln_1p() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| (calls as f64).sqrt() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| if calls > 2_000 { 90_000 } else { calls / 1_000 }), None, "once, late");
-        assert_eq!(rate(128, |calls| table(calls / 26)), None, "a cache that is filled by one of many requests");
+        for later in [0, 16_384] {
+            let warm = |calls: u64| table(calls / 20) + if calls > 24 { later } else { 0 };
+            assert_eq!(rate(128, warm), None, "a cache that is filled by one of many requests");
+        }
         assert_eq!(rate(128, |_| 7), None);
         assert_eq!(rate(32, table), None, "a cache of some hundred entries");
         assert_eq!(growth(&[], &Record::default()), None);

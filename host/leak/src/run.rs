@@ -265,7 +265,8 @@ impl<'a> Run<'a> {
         // Only the growth counts, because a plugin may be large from the start.
         let grown = self.subject.linear_bytes().saturating_sub(self.record.linear.first().copied().unwrap_or(0));
         if grown >= ENOUGH_MEMORY {
-            self.record.is_cut_short = !are_all(self.calls.len(), false, self.record.time);
+            self.record.is_at_its_end = are_all(self.calls.len(), false, self.record.time);
+            self.record.is_cut_short = !self.record.is_at_its_end;
             return true;
         }
         let grows = self.record.grows();
@@ -283,7 +284,8 @@ impl<'a> Run<'a> {
         // A ring of nearly as many entries as there were calls may have become full just now.
         let may_be_full = others.contains(&Verdict::Leaks) && self.calls.len() < 2 * ENOUGH_CALLS;
         let is_open = heap.is_open || others.contains(&Verdict::WarmingUp) || may_be_full;
-        self.record.is_at_its_end = are_all(self.calls.len(), heap.has_few, self.record.time);
+        let needs_more = heap.has_few && heap.finding.verdict != Verdict::Leaks;
+        self.record.is_at_its_end = are_all(self.calls.len(), needs_more, self.record.time);
         !is_open || self.record.is_at_its_end
     }
 

@@ -17,9 +17,28 @@ use crate::rejected::Rejected;
 use crate::tensor;
 pub(crate) use definitions::check_sparse;
 
-/// Attributes with sizes and distances. A number that needs more than 32 bits cannot be intended.
-const DISTANCES: &[&str] =
-    &["kernel_shape", "strides", "dilations", "pads", "output_padding", "output_shape", "blocksize", "group"];
+/// Attributes with sizes, distances, counts and axes. A number that needs more than 32 bits cannot be intended.
+const SMALL: &[&str] = &[
+    "axes",
+    "axis",
+    "batch_axis",
+    "batch_dims",
+    "block_size",
+    "blocksize",
+    "dilations",
+    "group",
+    "hidden_size",
+    "kernel_shape",
+    "kv_num_heads",
+    "num_heads",
+    "num_outputs",
+    "output_padding",
+    "output_shape",
+    "pads",
+    "q_num_heads",
+    "strides",
+    "time_axis",
+];
 
 /// Checks the main graph of a model, or the body of a function: all nodes, constants and declared shapes, also in its
 /// subgraphs. `opset` is the version of the standard operator set.
@@ -44,7 +63,7 @@ fn check_graph(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
         arity::check(node, opset)?;
         let name = node::title(node);
         attributes::check(node)?;
-        check_distances(node, name)?;
+        check_small(node, name)?;
         n_grams::check(node)?;
         numbers::check(node)?;
         windows::check(node)?;
@@ -68,8 +87,8 @@ fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {
     }
 }
 
-fn check_distances(node: &NodeProto, name: &str) -> Result<(), Rejected> {
-    for attribute in DISTANCES {
+fn check_small(node: &NodeProto, name: &str) -> Result<(), Rejected> {
+    for attribute in SMALL {
         let mut numbers = node.ints(attribute).unwrap_or_default().iter().copied().chain(node.int(attribute));
         if let Some(number) = numbers.find(|&number| i32::try_from(number).is_err()) {
             let operator = node.op_type.as_deref().unwrap_or_default();

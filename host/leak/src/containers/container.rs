@@ -1,5 +1,9 @@
 //! One container: what is known of it, and what makes blocks that follow each other a container.
 
+use std::ops::Range;
+
+use super::changes::Changes;
+
 /// Minimum replacements of a container if nothing else is known of it.
 pub(super) const MIN_REPLACEMENTS: usize = 4;
 /// Minimum bytes of a container of which few replacements are known, and of steps of one size.
@@ -24,22 +28,18 @@ pub struct Container {
     /// True if most of that is something else now. A queue that was emptied overwrites it; a list that grows keeps it, and a
     /// table only fills its gaps.
     pub(super) is_rewritten: bool,
-    /// What it contained when it was last looked at, if that is little.
-    pub(super) contents: Vec<u8>,
-    /// Calls since its first replacement, and those of them that changed its contents.
-    pub(super) calls: usize,
-    pub(super) changes: usize,
+    /// In which calls its contents changed, since its first replacement.
+    pub(super) changes: Changes,
 }
 
 /// Most bytes of a container that are compared.
 const MOST_COMPARED: usize = 4_096;
-/// Bytes of a container up to which its contents are compared after each call. Of a larger one each call counts as a change: it
-/// has many entries.
-const MOST_WATCHED: usize = 16 << 10;
 /// Minimum share of the words that are others now, in percent: of a table that was enlarged less than half are.
 const OTHERS: usize = 60;
 /// Bytes of a word.
 const WORD: usize = 8;
+/// Bytes at the end of a block that belong to the header of the next one (`Block::usable`).
+const NEXT_HEADER: u32 = 4;
 
 impl Container {
     /// Notes what the container contains, in the call with this index, in which it was replaced.
@@ -53,26 +53,12 @@ impl Container {
         }
     }
 
-    /// Counts `calls` more calls. They count as changes if the contents are not the same as before them.
-    pub(super) fn count(&mut self, calls: usize, memory: &[u8]) {
-        self.calls += calls;
+    /// Notes what it contains after these calls.
+    pub(super) fn look(&mut self, calls: Range<usize>, memory: &[u8]) {
         let block = self.blocks.first().map_or(0, |&address| address as usize);
-        let now = memory.get(block..block + self.size as usize).unwrap_or_default();
-        if now.len() > MOST_WATCHED || now.is_empty() {
-            self.changes += calls;
-        } else if self.contents != now {
-            self.changes += calls;
-            self.contents.clear();
-            self.contents.extend_from_slice(now);
-        }
-    }
-
-    /// The entries that came into it before the call with this index, if a call adds at most one; `call` if it was not looked at.
-    pub(super) fn entries(&self, call: usize) -> usize {
-        match self.calls {
-            0 => call,
-            calls => call * self.changes / calls,
-        }
+        // The last word is that of the next block.
+        let end = block + self.size.saturating_sub(NEXT_HEADER) as usize;
+        self.changes.note(calls, memory.get(block..end).unwrap_or_default());
     }
 
     /// Compares what it contained with what it contains now.

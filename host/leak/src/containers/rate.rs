@@ -2,7 +2,7 @@
 
 use super::container::{Container, LARGE, MIN_REPLACEMENTS, SAME_FACTOR};
 use crate::record::Record;
-use crate::rounds::{ENOUGH_CALLS, ENOUGH_ENTRIES, MOST_CALLS};
+use crate::rounds::{ENOUGH_CALLS, MOST_CALLS};
 
 /// Replacements at the end whose factors are compared.
 const COMPARED: usize = 6;
@@ -31,7 +31,7 @@ pub enum Certainty {
     Leaks,
     /// It grows, but may be a cache that is not full yet, or its rate is not known yet.
     Growing,
-    /// So few entries came into it that a usual cache would not be full yet.
+    /// So few entries came into it that a usual cache would not be full yet ([`super::mark_few`]).
     Few,
     /// It began late: it may be a queue that is emptied now and then, which begins again each time.
     Young,
@@ -48,6 +48,8 @@ pub struct ContainerGrowth {
     pub certainty: Certainty,
     /// True if it grows more slowly than before, but not yet so slowly that it is bounded.
     pub is_slower: bool,
+    /// The number of calls that brought something into it, as far as its contents say.
+    pub entries: f64,
 }
 
 impl Container {
@@ -94,7 +96,6 @@ impl Container {
             return None;
         }
         let is_last_chance = is_known || 2 * calls > MOST_CALLS;
-        let enough = if record.is_at_its_end { ENOUGH_ENTRIES } else { ENOUGH_CALLS };
         let certainty = match () {
             () if is_young => Certainty::Young,
             // What was in it is gone, so only its largest size is known, which rises by chance, too.
@@ -102,10 +103,16 @@ impl Container {
             // A ring or a cache with fewer entries has stopped by then, or will have after as many calls again.
             () if !is_constant || last.0 < ENOUGH_CALLS && !(is_known && is_cut_short) => Certainty::Growing,
             () if points.len() < POINTS || !is_last_chance => Certainty::Growing,
-            () if !is_cut_short && self.entries(last.0) < enough => Certainty::Few,
             () => Certainty::Leaks,
         };
-        Some(ContainerGrowth { bytes, within: (late - early).abs() / 2.0, certainty, is_slower: late < STEADY * early })
+        let (within, is_slower) = ((late - early).abs() / 2.0, late < STEADY * early);
+        Some(ContainerGrowth {
+            bytes,
+            within,
+            certainty,
+            is_slower,
+            entries: self.changes.entries(&self.grown, bytes, calls),
+        })
     }
 
     /// Returns true if the rates between its replacements are the same, but for the first ones.

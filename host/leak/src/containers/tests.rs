@@ -99,34 +99,73 @@ fn a_container_that_is_overwritten_leaks_only_at_an_exact_rate() {
     assert_eq!(certainty(&exact, true), Some(Certainty::Leaks));
 }
 
-/// A table into which one of so many calls brings an entry of eight bytes. A cache of 100 entries would not be full yet.
+/// Lists of entries of eight bytes in a memory, of which `keeps` names those that a call enlarges. Returns what is known of them after so many
+/// calls, of which `enough` must have brought something. `entry`: the bytes that the call with this index writes; fresh memory
+/// is zero, and that of an old block has what was in it.
+fn certainties(
+    calls: usize,
+    enough: usize,
+    lists: usize,
+    keeps: impl Fn(usize, usize) -> bool,
+    entry: impl Fn(usize) -> u64,
+) -> Vec<Certainty> {
+    let (mut containers, mut memory) = (Containers::default(), vec![0; 1 << 21]);
+    let mut blocks: Vec<(Block, u32)> =
+        (0..lists).map(|list| (Block { address: 1_000 + 100 * list as u32, size: 68 }, 0)).collect();
+    let mut top = 1_000 + 100 * lists as u32;
+    for call in 0..calls {
+        let (mut vanished, mut new) = (Vec::new(), Vec::new());
+        for (list, (block, entries)) in blocks.iter_mut().enumerate().filter(|(list, _)| keeps(call, *list)) {
+            if 8 * (*entries + 1) > block.size - 4 {
+                let next = Block { address: top, size: 2 * (block.size - 4) + 4 };
+                let (from, length) = (block.address as usize, block.size as usize - 4);
+                memory.copy_within(from..from + length, next.address as usize);
+                top += next.size;
+                vanished.push(Survivor { block: *block, born: Some(list) });
+                new.push(next);
+                *block = next;
+            }
+            let at = (block.address + 8 * *entries) as usize;
+            memory[at..at + 8].copy_from_slice(&entry(call).to_le_bytes());
+            *entries += 1;
+        }
+        // The header of what comes behind each block changes all the time.
+        for (block, _) in &blocks {
+            let end = (block.address + block.size) as usize;
+            memory[end - 4..end].copy_from_slice(&(call as u32).to_le_bytes());
+        }
+        containers.update(call, &vanished, &new);
+        containers.look(call, call % 10 == 9, &memory);
+    }
+    let record = record(10);
+    let growing = |container| Some((container, Container::growth(container, calls, &record)?));
+    let mut found: Vec<_> = containers.all().filter_map(growing).collect();
+    mark_few(&mut found, enough);
+    found.into_iter().map(|(_, growth)| growth.certainty).collect()
+}
+
+/// One of 26 calls brings an entry to a cache of 100, which is not full yet.
 #[test]
 fn a_container_with_few_entries_may_be_a_cache() {
-    let certainty = |one_of: usize, calls: usize, is_at_its_end: bool| {
-        let (mut containers, mut memory) = (Containers::default(), vec![0; 1 << 16]);
-        let (mut block, mut entries) = (Block { address: 1_000, size: 64 }, 0);
-        for call in 0..calls {
-            let (mut vanished, mut new) = (Vec::new(), Vec::new());
-            if call % one_of == 0 {
-                entries += 1;
-                if 8 * entries > block.size {
-                    let next = Block { address: block.address + block.size, size: 2 * block.size };
-                    vanished.push(Survivor { block, born: Some(0) });
-                    new.push(next);
-                    block = next;
-                }
-                memory[(block.address + 8 * entries) as usize - 1] = 1;
-            }
-            containers.update(call, &vanished, &new);
-            containers.look(call, call % 10 == 9, &memory);
-        }
-        let record = Record { is_at_its_end, ..record(10) };
-        containers.all().find_map(|container| container.growth(calls, &record)).map(|growth| growth.certainty)
-    };
-    assert_eq!(certainty(1, 1_100, false), Some(Certainty::Leaks));
-    assert_eq!(certainty(26, 3_584, false), Some(Certainty::Few));
-    assert_eq!(certainty(26, 3_584, true), Some(Certainty::Few));
-    assert_eq!(certainty(26, 14_336, true), Some(Certainty::Leaks));
-    assert_eq!(certainty(5, 3_584, false), Some(Certainty::Few));
-    assert_eq!(certainty(5, 3_584, true), Some(Certainty::Leaks));
+    let all =
+        |certainty: Certainty, found: &[Certainty]| !found.is_empty() && found.iter().all(|one| *one == certainty);
+    let by_call = |call: usize| call as u64 + 1;
+    let one_of = |one_of: usize| move |call: usize, _: usize| call.is_multiple_of(one_of);
+    assert!(all(Certainty::Leaks, &certainties(1_100, 1_024, 1, one_of(1), by_call)));
+    // A cache may have several containers.
+    for containers in [1, 2, 4] {
+        assert!(all(Certainty::Few, &certainties(3_584, 256, containers, one_of(26), by_call)), "{containers}");
+        assert!(all(Certainty::Leaks, &certainties(14_336, 256, containers, one_of(26), by_call)), "{containers}");
+    }
+    assert!(all(Certainty::Few, &certainties(3_584, 1_024, 1, one_of(5), by_call)));
+    assert!(all(Certainty::Leaks, &certainties(3_584, 256, 1, one_of(5), by_call)));
+    // What is always the same changes nothing where the memory has it already.
+    for constant in [0, 1, u64::MAX] {
+        assert!(all(Certainty::Leaks, &certainties(3_584, 256, 1, one_of(1), |_| constant)), "{constant}");
+    }
+    // A list for each of 30 keys: each call brings something to one of them.
+    for entry in [by_call, |_| 1] {
+        let found = certainties(4_096, 1_024, 30, |call, list| call % 30 == list, entry);
+        assert!(all(Certainty::Leaks, &found), "{found:?}");
+    }
 }

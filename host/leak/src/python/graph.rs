@@ -109,7 +109,7 @@ impl<'a> Graph<'a> {
                 });
             }
         }
-        this.owners.give(&claims, &this.objects, |_, _, _| {});
+        this.owners.give(&claims, &this.objects, |_| false, |_, _, _| {});
         (!this.objects.are_too_many()).then_some(this)
     }
 
@@ -135,10 +135,10 @@ impl<'a> Graph<'a> {
             let Some(object) = queue.pop_front() else {
                 let next = hidden.next().or_else(|| {
                     let reached = &self.reached;
-                    self.owners.give(&std::mem::take(&mut claims), &self.objects, |object, target, edge| {
-                        if !reached.contains_key(&target) {
-                            loose.add(object, target, edge);
-                        }
+                    let is_new = |target| !reached.contains_key(&target);
+                    let claims = std::mem::take(&mut claims);
+                    self.owners.give(&claims, &self.objects, is_new, |object, target, edge| {
+                        loose.add(object, target, edge);
                     });
                     loose.next()
                 });

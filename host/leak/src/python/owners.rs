@@ -4,8 +4,8 @@
 //! was in a block before: such a word seems to lead to something, although its owner has nothing to do with it.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use petgraph::Direction;
 use petgraph::algo::kosaraju_scc;
@@ -52,82 +52,123 @@ impl Owners {
     }
 
     /// Gives the blocks of claims, and those to which their words lead, to objects. Calls `visit` with each object to which the
-    /// words of these blocks lead, and with the owner. Each block is read once.
+    /// words of these blocks lead and of which `wants` is true, and with the owner. Each block is read once.
     ///
-    /// Blocks that lead to each other (a strongly connected component; the nodes of a list with links in both directions)
-    /// belong together, to the object with most words that lead into them from outside: a word that is left is one, and an
-    /// owner has at least as many. Of several such objects, to the one that has most blocks already: the chain that leads
-    /// to its middle is longer than a word that does. Otherwise to the one whose claim comes first.
-    pub(super) fn give(&mut self, claims: &[Claim], objects: &Objects<'_>, mut visit: impl FnMut(u32, u32, Edge)) {
-        let Words { graph, references, claimants } = self.read(claims, objects);
+    /// A block to which a field of an object leads belongs to that object. Other blocks that lead to each other (a strongly
+    /// connected component; the nodes of a list with links in both directions) belong together, to the object with most
+    /// words that lead into them from outside: a word that is left is one, and an owner has at least as many. Of several
+    /// such objects, to the one that has most blocks already: the chain that leads to its middle is longer than a word that
+    /// does. Otherwise to the one whose claim comes first.
+    pub(super) fn give(
+        &mut self,
+        claims: &[Claim],
+        objects: &Objects<'_>,
+        wants: impl Fn(u32) -> bool,
+        mut visit: impl FnMut(u32, u32, Edge),
+    ) {
+        let claimed = self.give_claimed(claims);
         let mut places = HashMap::new();
         for (place, claim) in claims.iter().enumerate() {
             places.entry(claim.object).or_insert(place);
         }
         let mut counts: HashMap<u32, usize> = HashMap::new();
+        for &block in &claimed {
+            *counts.entry(self.of(block).unwrap_or(0)).or_default() += 1;
+        }
+        let words = self.read(claimed, objects, wants);
         // They come in reverse topological order.
-        for group in kosaraju_scc(&graph).into_iter().rev() {
-            let mut words: HashMap<u32, usize> = HashMap::new();
+        for group in kosaraju_scc(&words.graph).into_iter().rev() {
+            let mut votes: HashMap<u32, usize> = HashMap::new();
             for &node in &group {
-                let claimed = claimants.get(&node).into_iter().flatten().copied();
-                let outside =
-                    graph.neighbors_directed(node, Direction::Incoming).filter_map(|from| self.of(graph[from]));
-                for object in claimed.chain(outside) {
-                    *words.entry(object).or_default() += 1;
+                let before = words.graph.neighbors_directed(node, Direction::Incoming);
+                let before = before.filter_map(|from| self.of(words.graph[from]));
+                for object in words.entries.get(&node).into_iter().flatten().copied().chain(before) {
+                    *votes.entry(object).or_default() += 1;
                 }
             }
             let most = |(object, words): &(u32, usize)| {
                 (*words, counts.get(object).copied(), Reverse(places.get(object).copied()))
             };
-            let Some((object, _)) = words.into_iter().max_by_key(most) else { continue };
+            let Some((object, _)) = votes.into_iter().max_by_key(most) else { continue };
             *counts.entry(object).or_default() += group.len();
             for node in group {
-                self.0[graph[node]] = Some(Owner { object, is_loose: true });
+                self.0[words.graph[node]] = Some(Owner { object, is_loose: true });
             }
         }
-        for (node, target, edge) in references {
-            if let Some(object) = self.of(graph[node]) {
-                visit(object, target, edge);
+        for (block, target) in words.references {
+            if let Some(object) = self.of(block) {
+                visit(object, target, Edge::Loose);
             }
         }
     }
 
-    /// Reads the words of the blocks that belong to nobody yet, from those of claims on: first all that are one step away.
-    fn read(&self, claims: &[Claim], objects: &Objects<'_>) -> Words {
-        let mut words = Words::default();
-        let mut nodes = HashMap::new();
+    /// Gives each block of claims to the object with most claims on it, or to the one that comes first. Returns the blocks, each
+    /// once.
+    fn give_claimed(&mut self, claims: &[Claim]) -> Vec<usize> {
+        let mut claimants: HashMap<usize, Vec<u32>> = HashMap::new();
+        let mut claimed = Vec::new();
         for claim in claims.iter().filter(|claim| self.0[claim.block].is_none()) {
-            let node = *nodes.entry(claim.block).or_insert_with(|| words.graph.add_node(claim.block));
-            words.claimants.entry(node).or_default().push(claim.object);
+            let objects = claimants.entry(claim.block).or_default();
+            if objects.is_empty() {
+                claimed.push(claim.block);
+            }
+            objects.push(claim.object);
         }
-        let mut next = 0;
-        while next < words.graph.node_count() {
-            let node = NodeIndex::new(next);
-            let block = objects.blocks().blocks[words.graph[node]];
-            objects.words_of(block, &mut |reference| match reference {
-                Reference::Object(target, edge) => words.references.push((node, target, edge)),
+        for &block in &claimed {
+            let objects = &claimants[&block];
+            let count = |object: u32| objects.iter().filter(|&&other| other == object).count();
+            // Of several with as many, `max_by_key` returns the last one.
+            let object = objects.iter().rev().copied().max_by_key(|&object| count(object));
+            self.0[block] = object.map(|object| Owner { object, is_loose: true });
+        }
+        claimed
+    }
+
+    /// Reads the words of blocks that have been given, then of those to which they lead and that belong to nobody yet: first all
+    /// that are one step away.
+    fn read(&self, claimed: Vec<usize>, objects: &Objects<'_>, wants: impl Fn(u32) -> bool) -> Words {
+        let mut words = Words::default();
+        let (mut nodes, mut seen, mut next) = (HashMap::new(), HashSet::new(), 0);
+        let mut claimed = claimed.into_iter();
+        loop {
+            let (block, from) = match claimed.next() {
+                Some(block) => (block, None),
+                None if next < words.graph.node_count() => {
+                    next += 1;
+                    let node = NodeIndex::new(next - 1);
+                    (words.graph[node], Some(node))
+                }
+                None => return words,
+            };
+            objects.words_of(objects.blocks().blocks[block], &mut |reference| match reference {
+                Reference::Object(target, _) => {
+                    if wants(target) && seen.insert(target) {
+                        words.references.push((block, target));
+                    }
+                }
                 Reference::Words(target) if self.0[target].is_none() => {
-                    let target = match nodes.entry(target) {
+                    let node = match nodes.entry(target) {
                         Entry::Occupied(entry) => *entry.get(),
                         Entry::Vacant(entry) => *entry.insert(words.graph.add_node(target)),
                     };
-                    words.graph.add_edge(node, target, ());
+                    match from {
+                        Some(from) => drop(words.graph.add_edge(from, node, ())),
+                        None => words.entries.entry(node).or_default().extend(self.of(block)),
+                    }
                 }
                 Reference::Words(_) | Reference::Storage(_) => {}
             });
-            next += 1;
         }
-        words
     }
 }
 
 /// What the words of blocks lead to.
 #[derive(Default)]
 struct Words {
-    /// The blocks, by index, and their words that lead to others of them.
+    /// The blocks to which no field leads, by index, and their words that lead to others of them.
     graph: DiGraph<usize, ()>,
-    /// Blocks, and the objects to which they lead.
-    references: Vec<(NodeIndex, u32, Edge)>,
-    /// The objects whose fields lead to a block.
-    claimants: HashMap<NodeIndex, Vec<u32>>,
+    /// The owners of the other blocks, for each of their words that leads to one of the graph.
+    entries: HashMap<NodeIndex, Vec<u32>>,
+    /// Objects, each with the first block whose words lead to it.
+    references: Vec<(usize, u32)>,
 }

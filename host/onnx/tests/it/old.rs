@@ -52,12 +52,15 @@ fn values_are_broadcast_from_the_axis_that_an_attribute_states() {
         let result = run(bytes, &[("x", zeros(&[2, 2, 2]))]).unwrap_or_else(|error| panic!("{axis:?}: {error}"));
         assert_eq!(numbers(&result), expected, "{axis:?}");
     }
-    for axis in [3, -4, i64::MIN] {
+    for axis in [3, -4, i64::from(i32::MIN)] {
         let attributes = vec![int("broadcast", 1), int("axis", axis)];
         let error =
             run(model("Add", attributes, vec![floats("b", &[2], &[1.0, 2.0])], 3, 6), &[]).expect_err("refused");
         assert!(error.contains("node `node_y` (Add, operator set 6)") && error.contains("cannot broadcast"), "{error}");
     }
+    let absurd = model("Add", vec![int("broadcast", 1), int("axis", i64::MIN)], vec![], 3, 6);
+    let error = run(absurd, &[]).expect_err("refused");
+    assert!(error.contains("node `node_y` (Add): `axis` contains -9223372036854775808"), "{error}");
 }
 
 #[test]

@@ -24,11 +24,22 @@ fn words_of_block(ty: &TypeInfo) -> Option<u32> {
     }
 }
 
-/// The fields of a code object that are followed end with `_co_cached`, the second one after its weak references. Behind it
-/// are numbers, of which `_co_unique_id` is not set at all in a build with a lock, then the instructions.
-/// Source: `PyCodeObject` in CPython's `Include/cpython/code.h`.
+/// Of a code object: the fields that are followed end with `_co_cached`, the second one after its weak references. Behind it are
+/// two more blocks, in words from the weak references on: `_co_monitoring` and, as the last field before the instructions,
+/// `co_extra`. The others are numbers, of which `_co_unique_id` is not set at all in a build with a lock.
+/// Source: `PyCodeObject` in `Include/cpython/code.h` of CPython 3.14.
+const CACHED: u32 = 2;
+const MONITORING_AND_EXTRA: [u32; 2] = [4, 7];
+
+/// Where the fields that are followed end.
 fn end_of_code(ty: &TypeInfo) -> u32 {
-    ty.weakref_offset.map_or(ty.basic_size, |offset| offset.saturating_add(3 * WORD).min(ty.basic_size))
+    ty.weakref_offset.map_or(ty.basic_size, |offset| offset.saturating_add((CACHED + 1) * WORD).min(ty.basic_size))
+}
+
+/// The offsets of the other two, if the fields are these.
+fn blocks_of_code(ty: &TypeInfo) -> impl Iterator<Item = u32> {
+    let is_known = |offset: &u32| offset.checked_add(8 * WORD) == Some(ty.basic_size);
+    ty.weakref_offset.filter(is_known).into_iter().flat_map(|offset| MONITORING_AND_EXTRA.map(|at| offset + at * WORD))
 }
 
 impl Objects<'_> {
@@ -49,6 +60,11 @@ impl Objects<'_> {
             Kind::Type => return,
             _ => (ty.fields_from, ty.basic_size),
         };
+        if ty.kind == Kind::Code {
+            for offset in blocks_of_code(ty) {
+                seen.block(self.at(object, offset).unwrap_or(0));
+            }
+        }
         let known = |offset: u32| {
             Some(offset) == ty.weakref_offset
                 || Some(offset) == ty.dict_offset

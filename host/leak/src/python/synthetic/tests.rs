@@ -159,46 +159,79 @@ fn blocks_without_an_object_belong_to_the_object_that_leads_to_them() {
     });
 }
 
-/// Nodes of a dict in C, and one word that is left in a block of another object, or in a field, and leads to one of them.
+/// The nodes of a dict in C, and one word that is left in a block of another object and leads to one of them.
 #[test]
-fn a_word_that_is_left_takes_no_blocks_of_another_object() {
-    // What leads to the nodes: an array, a word to the first and one to the last, or a word to the first.
+fn a_word_that_is_left_in_a_block_takes_no_blocks_of_another_object() {
+    // What leads to the nodes: an array, a field to the first and one to the last, or a field to the first.
     for (leads, has_links_back) in [("array", true), ("ends", true), ("first", false)] {
-        for left_in in ["block", "field"] {
-            let make = |image: &mut Image| {
-                let nodes: Vec<u32> = (0..50).map(|_| image.block(16)).collect();
-                for pair in nodes.windows(2) {
-                    image.put(pair[0] + 4, pair[1]);
-                    image.put(pair[1], if has_links_back { pair[0] } else { 0 });
-                }
-                let left = image.block(16);
-                image.put(left + 8, nodes[20]);
-                let left = if left_in == "block" { left } else { nodes[20] };
-                let array = image.block(200);
-                image.words(array, &nodes);
-                let fields = match leads {
-                    "array" => [array, 0],
-                    "ends" => [nodes[0], nodes[49]],
-                    _ => [nodes[0], 0],
-                };
-                let keys = [image.block(32), image.block(32)];
-                let [other, dict] = [(keys[0], [left, 0]), (keys[1], fields)].map(|(keys, [first, second])| {
-                    image.put(keys + 4, 3 << 8);
-                    image.object(Class::Ordered, &[0, keys, 0, 0, first, second])
-                });
-                let items = image.block(8);
-                image.words(items, &[other, dict]);
-                (image.list(items, 2), (dict, nodes))
+        let make = |image: &mut Image| {
+            let nodes: Vec<u32> = (0..50).map(|_| image.block(16)).collect();
+            for pair in nodes.windows(2) {
+                image.put(pair[0] + 4, pair[1]);
+                image.put(pair[1], if has_links_back { pair[0] } else { 0 });
+            }
+            let left = image.block(16);
+            image.put(left + 8, nodes[20]);
+            let array = image.block(200);
+            image.words(array, &nodes);
+            let fields = match leads {
+                "array" => [array, 0],
+                "ends" => [nodes[0], nodes[49]],
+                _ => [nodes[0], 0],
             };
-            with_global(2, make, |graph, (dict, nodes)| {
-                let graph = graph.expect("objects");
-                for (number, node) in nodes.into_iter().enumerate() {
-                    let (index, _) = graph.objects.blocks().holding(node).expect("a block");
-                    assert_eq!(graph.owner(index), Some(dict), "{leads}, {left_in}: node {number}");
-                }
-            });
-        }
+            let dicts = [[left, 0], fields].map(|fields| ordered(image, fields));
+            let items = image.block(8);
+            image.words(items, &dicts);
+            (image.list(items, 2), (dicts[1], nodes))
+        };
+        with_global(2, make, |graph, (dict, nodes)| {
+            let graph = graph.expect("objects");
+            for (number, node) in nodes.into_iter().enumerate() {
+                let (index, _) = graph.objects.blocks().holding(node).expect("a block");
+                assert_eq!(graph.owner(index), Some(dict), "{leads}: node {number}");
+            }
+        });
     }
+}
+
+/// A dict in C with two words in its own fields.
+fn ordered(image: &mut Image, [first, second]: [u32; 2]) -> u32 {
+    let keys = image.block(32);
+    image.put(keys + 4, 3 << 8);
+    image.object(Class::Ordered, &[0, keys, 0, 0, first, second])
+}
+
+/// Two lists of blocks in C, as those of deques: a block that one of them freed is the last one of the other, and a word is left on
+/// both sides. A third object's only block has its address left in two others.
+#[test]
+fn words_that_are_left_on_both_sides_join_no_lists() {
+    let make = |image: &mut Image| {
+        let lists: [Vec<u32>; 2] = [0, 1].map(|_| (0..20).map(|_| image.block(16)).collect());
+        for pair in lists.iter().flat_map(|list| list.windows(2)) {
+            image.put(pair[0] + 4, pair[1]);
+            image.put(pair[1], pair[0]);
+        }
+        image.put(lists[0][0], lists[1][19]);
+        image.put(lists[1][19] + 4, lists[0][0]);
+        let own = image.block(16);
+        image.put(lists[0][5] + 8, own);
+        image.put(lists[0][6] + 8, own);
+        let objects = [[lists[0][0], lists[0][19]], [lists[1][0], lists[1][19]], [own, 0]];
+        let objects = objects.map(|fields| ordered(image, fields));
+        let items = image.block(12);
+        image.words(items, &objects);
+        let [first, second] = lists;
+        (image.list(items, 3), [(objects[0], first), (objects[1], second), (objects[2], vec![own])])
+    };
+    with_global(2, make, |graph, expected| {
+        let graph = graph.expect("objects");
+        for (object, block) in
+            expected.iter().flat_map(|(object, blocks)| blocks.iter().map(move |block| (object, block)))
+        {
+            let (index, _) = graph.objects.blocks().holding(*block).expect("a block");
+            assert_eq!(graph.owner(index), Some(*object));
+        }
+    });
 }
 
 /// A str whose characters are not ASCII has a copy in UTF-8 after it went to the host.
