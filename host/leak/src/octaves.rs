@@ -23,9 +23,9 @@ const EVEN: std::ops::RangeInclusive<f64> = 0.83..=1.6;
 const OVERDUE: f64 = 2.25;
 /// Steps of no more bytes are not those of a table.
 const SMALLEST_STEP: u64 = 512;
-/// Least bytes that were full and grew. A number in a list has eight bytes, an entry of a table 18 or more, so with less there are
-/// fewer than in a usual cache.
-const LEAST: f64 = 12.0 * ENOUGH_ENTRIES as f64;
+/// Bytes that must be full before the last step, without those before the step before it, which are half. A number in a list has
+/// eight bytes, an entry of a table 18 or more, so with less there are at most 512 and 230 entries.
+const LEAST: f64 = 7.0 * ENOUGH_ENTRIES as f64;
 /// Most octaves before the last one from which the rate is counted. Before that, the smallest sizes of a table are rounded.
 const RATE_OCTAVES: usize = 3;
 
@@ -60,16 +60,14 @@ fn by_octaves(values: &[u64], record: &Record) -> Option<Growth> {
     }
     // A queue that is emptied now and then.
     let falls_most = 2.0 * fall(&values[1..]) > last.bytes;
-    if !is_enough || last.bytes < LEAK_RATIO * before.bytes || falls_most {
+    let is_little = last.full - before.full <= LEAST;
+    if !is_enough || last.bytes < LEAK_RATIO * before.bytes || falls_most || is_little {
         return None;
     }
     // One of the earlier octaves may have more because of a size that was rounded up, the first ones because of what is made
     // once, or less because of what was freed.
     let mean = |at: usize| (last.bytes / octaves[at].bytes).powf(1.0 / at as f64);
     let first = (OCTAVES - 1..octaves.len()).rev().find(|&at| RATIO.contains(&mean(at)))?;
-    if last.full - octaves[first].full < LEAST {
-        return None;
-    }
     let from = &octaves[first.min(RATE_OCTAVES)];
     let rate = |from: &Octave, to: &Octave| {
         (to.full - from.full) / ((to.round.saturating_sub(from.round)).max(1) * record.requests.max(1)) as f64
@@ -96,7 +94,7 @@ fn by_steps(values: &[u64], record: &Record) -> Option<Growth> {
     // The next step comes after twice as many calls as there were between the last two.
     let waited = (values.len() - 1) * record.requests - third.0;
     let is_overdue = waited as f64 > OVERDUE * (third.0 - second.0) as f64;
-    let is_little = third.1 - first.1 < LEAST;
+    let is_little = third.1 - second.1 <= LEAST;
     if is_little || third.0 <= ENOUGH_CALLS || 2.0 * fall(&values[1..]) > first.2 || !is_even || is_overdue {
         return None;
     }
@@ -215,9 +213,9 @@ mod tests {
         assert_eq!(rate(128, |calls| (calls as f64).ln_1p() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| (calls as f64).sqrt() as u64 * 10_000), None, "what was seen");
         assert_eq!(rate(128, |calls| if calls > 2_000 { 90_000 } else { calls / 1_000 }), None, "once, late");
-        for later in [0, 16_384] {
-            let warm = |calls: u64| table(calls / 20) + if calls > 24 { later } else { 0 };
-            assert_eq!(rate(128, warm), None, "a cache that is filled by one of many requests");
+        for (round, once) in [(1, 0), (1, 16_384), (2, 60), (3, 16_384), (4, 100), (10, 16_384), (20, 16_384)] {
+            let warm = |calls: u64| table(calls / 20) + if calls > 24 * round { once } else { 0 };
+            assert_eq!(rate(128, warm), None, "a cache that is filled by one of many requests, {once} in {round}");
         }
         assert_eq!(rate(128, |_| 7), None);
         assert_eq!(rate(32, table), None, "a cache of some hundred entries");

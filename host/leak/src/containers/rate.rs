@@ -27,7 +27,7 @@ const SLACK: f64 = 16.0;
 /// What is known of a container that grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
-    /// It grows at a constant rate, and is larger than a container that is bounded.
+    /// It grows at a constant rate, and longer than a container that is bounded, unless [`super::mark_few`] says otherwise.
     Leaks,
     /// It grows, but may be a cache that is not full yet, or its rate is not known yet.
     Growing,

@@ -109,14 +109,26 @@ fn certainties(
     keeps: impl Fn(usize, usize) -> bool,
     entry: impl Fn(usize) -> u64,
 ) -> Vec<Certainty> {
-    let (mut containers, mut memory) = (Containers::default(), vec![0; 1 << 21]);
+    certainties_of(calls, enough, lists, (8, false), keeps, entry)
+}
+
+/// The same with entries of so many bytes, and, if there are stamps, four bytes in each entry of which each call writes one.
+fn certainties_of(
+    calls: usize,
+    enough: usize,
+    lists: usize,
+    (length, has_stamps): (u32, bool),
+    keeps: impl Fn(usize, usize) -> bool,
+    entry: impl Fn(usize) -> u64,
+) -> Vec<Certainty> {
+    let (mut containers, mut memory) = (Containers::default(), vec![0; 1 << 24]);
     let mut blocks: Vec<(Block, u32)> =
-        (0..lists).map(|list| (Block { address: 1_000 + 100 * list as u32, size: 68 }, 0)).collect();
-    let mut top = 1_000 + 100 * lists as u32;
+        (0..lists as u32).map(|list| (Block { address: 1_000 * (list + 1), size: 8 * length + 4 }, 0)).collect();
+    let mut top = 1_000 + 10_000 * lists as u32;
     for call in 0..calls {
         let (mut vanished, mut new) = (Vec::new(), Vec::new());
         for (list, (block, entries)) in blocks.iter_mut().enumerate().filter(|(list, _)| keeps(call, *list)) {
-            if 8 * (*entries + 1) > block.size - 4 {
+            if length * (*entries + 1) > block.size - 4 {
                 let next = Block { address: top, size: 2 * (block.size - 4) + 4 };
                 let (from, length) = (block.address as usize, block.size as usize - 4);
                 memory.copy_within(from..from + length, next.address as usize);
@@ -125,12 +137,16 @@ fn certainties(
                 new.push(next);
                 *block = next;
             }
-            let at = (block.address + 8 * *entries) as usize;
+            let at = (block.address + length * *entries) as usize;
             memory[at..at + 8].copy_from_slice(&entry(call).to_le_bytes());
             *entries += 1;
         }
         // The header of what comes behind each block changes all the time.
-        for (block, _) in &blocks {
+        for (block, entries) in &blocks {
+            if has_stamps && *entries > 0 {
+                let at = (block.address + length * (call as u32 * 7 % entries) + length - 4) as usize;
+                memory[at..at + 4].copy_from_slice(&(call as u32).to_le_bytes());
+            }
             let end = (block.address + block.size) as usize;
             memory[end - 4..end].copy_from_slice(&(call as u32).to_le_bytes());
         }
@@ -157,11 +173,21 @@ fn a_container_with_few_entries_may_be_a_cache() {
         assert!(all(Certainty::Few, &certainties(3_584, 256, containers, one_of(26), by_call)), "{containers}");
         assert!(all(Certainty::Leaks, &certainties(14_336, 256, containers, one_of(26), by_call)), "{containers}");
     }
+    // Large entries, and times of the last use, which look like up to two more entries each.
+    for (length, has_stamps, rare) in [(24, false, 26), (24, true, 60), (200, false, 26), (200, true, 60)] {
+        let entry = (length, has_stamps);
+        assert!(all(Certainty::Few, &certainties_of(3_584, 256, 1, entry, one_of(rare), by_call)), "{entry:?}");
+        assert!(all(Certainty::Leaks, &certainties_of(3_584, 1_024, 1, entry, one_of(1), by_call)), "{entry:?}");
+    }
+    // Two caches that are filled by different calls.
+    let two = |call: usize, list: usize| call % 26 == 5 * list;
+    assert!(all(Certainty::Few, &certainties(3_584, 256, 2, two, by_call)));
     assert!(all(Certainty::Few, &certainties(3_584, 1_024, 1, one_of(5), by_call)));
     assert!(all(Certainty::Leaks, &certainties(3_584, 256, 1, one_of(5), by_call)));
     // What is always the same changes nothing where the memory has it already.
-    for constant in [0, 1, u64::MAX] {
-        assert!(all(Certainty::Leaks, &certainties(3_584, 256, 1, one_of(1), |_| constant)), "{constant}");
+    for (constant, length) in [(0, 8), (1, 8), (u64::MAX, 8), (0, 400)] {
+        let found = certainties_of(3_584, 256, 1, (length, false), one_of(1), |_| constant);
+        assert!(all(Certainty::Leaks, &found), "{constant} {length}");
     }
     // A list for each of 30 keys: each call brings something to one of them.
     for entry in [by_call, |_| 1] {

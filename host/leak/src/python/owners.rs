@@ -54,7 +54,8 @@ impl Owners {
     /// Gives the blocks of claims, and those to which their words lead, to objects. Calls `visit` with each object to which the
     /// words of these blocks lead and of which `wants` is true, and with the owner. Each block is read once.
     ///
-    /// A block to which a field of an object leads belongs to that object. Other blocks that lead to each other (a strongly
+    /// A block to which a field of an object leads belongs to that object. (If the field was never set, so does what only this
+    /// block leads to.) Other blocks that lead to each other (a strongly
     /// connected component; the nodes of a list with links in both directions) belong together, to the object with most
     /// words that lead into them from outside: a word that is left is one, and an owner has at least as many. Of several
     /// such objects, to the one that has most blocks already: the chain that leads to its middle is longer than a word that
@@ -105,21 +106,26 @@ impl Owners {
     /// Gives each block of claims to the object with most claims on it, or to the one that comes first. Returns the blocks, each
     /// once.
     fn give_claimed(&mut self, claims: &[Claim]) -> Vec<usize> {
-        let mut claimants: HashMap<usize, Vec<u32>> = HashMap::new();
-        let mut claimed = Vec::new();
-        for claim in claims.iter().filter(|claim| self.0[claim.block].is_none()) {
-            let objects = claimants.entry(claim.block).or_default();
-            if objects.is_empty() {
-                claimed.push(claim.block);
-            }
-            objects.push(claim.object);
+        let mut counts: HashMap<(usize, u32), usize> = HashMap::new();
+        let free = || claims.iter().filter(|claim| self.0[claim.block].is_none());
+        for claim in free() {
+            *counts.entry((claim.block, claim.object)).or_default() += 1;
         }
-        for &block in &claimed {
-            let objects = &claimants[&block];
-            let count = |object: u32| objects.iter().filter(|&&other| other == object).count();
-            // Of several with as many, `max_by_key` returns the last one.
-            let object = objects.iter().rev().copied().max_by_key(|&object| count(object));
-            self.0[block] = object.map(|object| Owner { object, is_loose: true });
+        let mut best: HashMap<usize, (usize, u32)> = HashMap::new();
+        let mut claimed = Vec::new();
+        for claim in free() {
+            let count = counts[&(claim.block, claim.object)];
+            match best.entry(claim.block) {
+                Entry::Vacant(entry) => {
+                    entry.insert((count, claim.object));
+                    claimed.push(claim.block);
+                }
+                Entry::Occupied(mut entry) if entry.get().0 < count => drop(entry.insert((count, claim.object))),
+                Entry::Occupied(_) => {}
+            }
+        }
+        for (block, (_, object)) in best {
+            self.0[block] = Some(Owner { object, is_loose: true });
         }
         claimed
     }

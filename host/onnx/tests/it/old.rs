@@ -58,7 +58,8 @@ fn values_are_broadcast_from_the_axis_that_an_attribute_states() {
             run(model("Add", attributes, vec![floats("b", &[2], &[1.0, 2.0])], 3, 6), &[]).expect_err("refused");
         assert!(error.contains("node `node_y` (Add, operator set 6)") && error.contains("cannot broadcast"), "{error}");
     }
-    let absurd = model("Add", vec![int("broadcast", 1), int("axis", i64::MIN)], vec![], 3, 6);
+    let second = vec![floats("b", &[2], &[1.0, 2.0])];
+    let absurd = model("Add", vec![int("broadcast", 1), int("axis", i64::MIN)], second, 3, 6);
     let error = run(absurd, &[]).expect_err("refused");
     assert!(error.contains("node `node_y` (Add): `axis` contains -9223372036854775808"), "{error}");
 }

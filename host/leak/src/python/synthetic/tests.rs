@@ -194,6 +194,29 @@ fn a_word_that_is_left_in_a_block_takes_no_blocks_of_another_object() {
     }
 }
 
+/// A field that was never set takes the block to which it leads, and no other one that something else leads to.
+#[test]
+fn a_field_that_is_not_set_takes_one_block() {
+    let make = |image: &mut Image| {
+        let nodes: Vec<u32> = (0..50).map(|_| image.block(16)).collect();
+        for pair in nodes.windows(2) {
+            image.put(pair[0] + 4, pair[1]);
+            image.put(pair[1], pair[0]);
+        }
+        let dicts = [[nodes[20], 0], [nodes[0], nodes[49]]].map(|fields| ordered(image, fields));
+        let items = image.block(8);
+        image.words(items, &dicts);
+        (image.list(items, 2), (dicts, nodes))
+    };
+    with_global(2, make, |graph, (dicts, nodes)| {
+        let graph = graph.expect("objects");
+        let owners = nodes.iter().map(|&node| graph.owner(graph.objects.blocks().holding(node).expect("a block").0));
+        let wrong: Vec<usize> =
+            owners.enumerate().filter(|(_, owner)| *owner != Some(dicts[1])).map(|it| it.0).collect();
+        assert_eq!(wrong, [20]);
+    });
+}
+
 /// A dict in C with two words in its own fields.
 fn ordered(image: &mut Image, [first, second]: [u32; 2]) -> u32 {
     let keys = image.block(32);
