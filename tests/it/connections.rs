@@ -109,7 +109,6 @@ async fn a_large_body_of_json_delays_nothing_else() {
     let url = server.url.clone();
     // The client has its own threads.
     let client = move || {
-        let body = body.clone();
         let health = format!("{url}/v2/health/live");
         let (infer, is_over) = (format!("{url}/v2/models/p.infer/infer"), std::sync::atomic::AtomicBool::new(false));
         std::thread::scope(|scope| {
@@ -134,15 +133,8 @@ async fn a_large_body_of_json_delays_nothing_else() {
             (sent.expect("a reply").status(), took, longest)
         })
     };
-    // What else runs on this machine can delay a health check, too, but not in each of a few tries.
-    let mut tries = Vec::new();
-    for _ in 0..5 {
-        let (status, took, longest) = tokio::task::spawn_blocking(client.clone()).await.expect("no panic");
-        assert_eq!(status, 200);
-        if longest * 2 < took {
-            return;
-        }
-        tries.push((took, longest));
-    }
-    panic!("the times of requests, and of the longest health check meanwhile: {tries:?}");
+    let (status, took, longest) = tokio::task::spawn_blocking(client).await.expect("no panic");
+    println!("the request took {took:?}, and no health check more than {longest:?}");
+    assert_eq!(status, 200);
+    assert!(longest * 2 < took, "the request took {took:?}, and a health check {longest:?}");
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::changes::Changes;
+use crate::heap::Block;
 
 /// Minimum replacements of a container if nothing else is known of it.
 pub(super) const MIN_REPLACEMENTS: usize = 4;
@@ -38,8 +39,6 @@ const MOST_COMPARED: usize = 4_096;
 const OTHERS: usize = 60;
 /// Bytes of a word.
 const WORD: usize = 8;
-/// Bytes at the end of a block that belong to the header of the next one (`Block::usable`).
-const NEXT_HEADER: u32 = 4;
 
 impl Container {
     /// Notes what the container contains, in the call with this index, in which it was replaced.
@@ -55,10 +54,10 @@ impl Container {
 
     /// Notes what it contains after these calls.
     pub(super) fn look(&mut self, calls: Range<usize>, memory: &[u8]) {
-        let block = self.blocks.first().map_or(0, |&address| address as usize);
-        // The last word is that of the next block.
-        let end = block + self.size.saturating_sub(NEXT_HEADER) as usize;
-        self.changes.note(calls, memory.get(block..end).unwrap_or_default());
+        let &[address] = &self.blocks[..] else { return };
+        // What comes after the usable bytes is the header of the next block.
+        let end = address as usize + Block { address, size: self.size }.usable() as usize;
+        self.changes.note(calls, memory.get(address as usize..end).unwrap_or_default());
     }
 
     /// Compares what it contained with what it contains now.

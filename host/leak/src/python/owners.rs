@@ -54,12 +54,13 @@ impl Owners {
     /// Gives the blocks of claims, and those to which their words lead, to objects. Calls `visit` with each object to which the
     /// words of these blocks lead and of which `wants` is true, and with the owner. Each block is read once.
     ///
-    /// A block to which a field of an object leads belongs to that object. (If the field was never set, so does what only this
-    /// block leads to.) Other blocks that lead to each other (a strongly
-    /// connected component; the nodes of a list with links in both directions) belong together, to the object with most
-    /// words that lead into them from outside: a word that is left is one, and an owner has at least as many. Of several
-    /// such objects, to the one that has most blocks already: the chain that leads to its middle is longer than a word that
-    /// does. Otherwise to the one whose claim comes first.
+    /// - A block to which a field of an object leads belongs to that object. If the field was never set, this is wrong, and so
+    ///   is the owner of what only this block leads to.
+    /// - Other blocks that lead to each other (a strongly connected component; the nodes of a list with links in both
+    ///   directions) belong together, to the object with most words that lead into them from outside: a word that is left is
+    ///   one, and an owner has at least as many.
+    /// - Of several such objects, they belong to the one that has most blocks already, because the chain that leads to their
+    ///   middle is longer than a word that does; otherwise to the one whose claim comes first.
     pub(super) fn give(
         &mut self,
         claims: &[Claim],
