@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,23 @@ WORK = OUT / "work"
 GUESTS = TARGET / "test-guests/wasm32-wasip2/release"
 # Width and height of each model's input in pixels.
 SIDES = {"tiny": 32, "big": 32, "mobilenet": 224}
-PEERS = ["fastapi", "litserve", "mlserver"]
+PEERS = ["fastapi", "triton", "litserve", "mlserver"]
 CORES = os.cpu_count()
+
+
+# Length in bytes of the JSON head of each binary request to Triton.
+TRITON_HEAD = 256
+
+
+def triton_body(image: bytes) -> bytes:
+    """A request in the binary form of the Open Inference Protocol: a JSON head, then the length and the bytes of the image."""
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(image) + 4}}
+    return json.dumps({"inputs": [tensor]}).encode().ljust(TRITON_HEAD) + struct.pack("<I", len(image)) + image
+
+
+def site_packages(venv: str) -> Path:
+    """The folder of a virtual environment with its packages."""
+    return VENVS / venv / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 
 
 def prepare(peers: bool) -> None:
@@ -27,10 +43,14 @@ def prepare(peers: bool) -> None:
     create_venv("tools", HERE / "peers/requirements.txt")
     if peers:
         create_venv("mlserver", HERE / "peers/mlserver/requirements.txt")
+        create_venv("triton", HERE / "peers/triton/requirements.txt")
+        create_venv("openvino", HERE / "openvino.txt")
     if not (MODELS / "large.jpg").is_file():
         run_command([VENVS / "tools/bin/python", HERE / "models.py", MODELS])
     for name in ["tiny", "small", "large"]:
-        encoded = base64.b64encode((MODELS / f"{name}.jpg").read_bytes()).decode()
+        image = (MODELS / f"{name}.jpg").read_bytes()
+        (MODELS / f"{name}.triton.bin").write_bytes(triton_body(image))
+        encoded = base64.b64encode(image).decode()
         (MODELS / f"{name}.litserve.json").write_text(json.dumps({"image": encoded}))
         tensor = {"name": "image", "datatype": "BYTES", "shape": [1, 1], "data": [encoded]}
         (MODELS / f"{name}.mlserver.json").write_text(
@@ -59,7 +79,7 @@ def run_command(command: list) -> str:
     return completed.stdout
 
 
-def onnxruntime_library() -> Path:
-    """The library in the wheel that the peers use, so that Plimsoll and the peers run the same code."""
-    folder = VENVS / "tools/lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    return next((folder / "site-packages/onnxruntime/capi").glob("libonnxruntime.so*"))
+def onnxruntime_library(venv: str = "tools") -> Path:
+    """The library in the wheel that the peers use, so that Plimsoll and the peers run the same code. The virtual
+    environment `openvino` has one that also carries OpenVINO."""
+    return next((site_packages(venv) / "onnxruntime/capi").glob("libonnxruntime.so*"))

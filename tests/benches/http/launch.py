@@ -2,9 +2,10 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
-from environment import CORES, GUESTS, HERE, MODELS, SIDES, VENVS, WORK, onnxruntime_library
+from environment import CORES, GUESTS, HERE, MODELS, SIDES, VENVS, WORK, onnxruntime_library, site_packages
 from server import Server, free_port
 
 
@@ -15,8 +16,11 @@ def start_plimsoll(
 
     A folder that the caller names is used as it is, with the compiled cache in it.
     """
+    env = {"RUST_LOG": log}
     if folder is None:
-        # The journal of earlier runs is deleted. The compiled cache is kept, so only the first start compiles.
+        # The journal of earlier runs is deleted. The compiled cache is kept, so only the first start compiles; optimised code
+        # is measured.
+        env["PLIMSOLL_DEPLOY__QUICK_START"] = "false"
         folder = WORK / "plimsoll"
         shutil.rmtree(folder, ignore_errors=True)
         config = f'cache_dir = "{WORK}/cache"\n{config}'
@@ -27,7 +31,7 @@ def start_plimsoll(
         (folder / "plimsoll.toml").write_text(config)
         command += ["--config", folder / "plimsoll.toml"]
     path = f"/v1/pipelines/{pipeline}/infer"
-    return Server("plimsoll", command, port, path, "/v2/health/ready", ".jpg", {"RUST_LOG": log}, folder)
+    return Server("plimsoll", command, port, path, "/v2/health/ready", ".jpg", env, folder)
 
 
 def start_peer(name: str, model: str) -> Server:
@@ -43,6 +47,8 @@ def start_peer(name: str, model: str) -> Server:
     if name == "litserve":
         command = [VENVS / "tools/bin/python", folder / "litserve_app.py", port]
         return Server(name, command, port, "/infer", "/health", ".litserve.json", env, WORK)
+    if name == "triton":
+        return start_triton(port, env)
     folder = WORK / "mlserver"
     shutil.copytree(HERE / "peers/mlserver", folder, dirs_exist_ok=True)
     settings = {
@@ -61,6 +67,32 @@ def start_peer(name: str, model: str) -> Server:
     )
 
 
+def start_triton(port: int, env: dict) -> Server:
+    """Starts Triton with its Python backend, one process of the model for each core. `nvidia-pytriton` copies the stub for
+    the version of Python next to the backend, too."""
+    packages, folder = site_packages("triton"), WORK / "triton"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(HERE / "peers/triton/bench", folder / "models/bench")
+    rules = folder / "models/bench/config.pbtxt"
+    rules.write_text(rules.read_text().replace("CORES", str(CORES)))
+    shutil.copytree(packages / "pytriton/tritonserver/backends", folder / "backends")
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    stub = packages / "pytriton/tritonserver/python_backend_stubs" / version / "triton_python_backend_stub"
+    for program in [shutil.copy(stub, folder / "backends/python"), packages / "pytriton/tritonserver/bin/tritonserver"]:
+        Path(program).chmod(0o755)
+    env |= {
+        "BENCH_PATH": f"{HERE / 'peers'}:{packages}",
+        "LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs"),
+    }
+    command = [
+        *[packages / "pytriton/tritonserver/bin/tritonserver", f"--http-port={port}", "--http-address=127.0.0.1"],
+        *[f"--model-repository={folder}/models", f"--backend-directory={folder}/backends"],
+        *["--allow-grpc=false", "--allow-metrics=false", "--log-info=false"],
+    ]
+    path, ready = "/v2/models/bench/infer", "/v2/health/ready"
+    return Server("triton", command, port, path, ready, ".triton.bin", env, folder)
+
+
 # Configurations of Plimsoll.
 
 
@@ -73,6 +105,15 @@ def noop_config(preprocess: str = "noop-preprocess") -> str:
     return (
         f'{files}[pipelines.bench.preprocess]\nplugin = "{preprocess}"\n[pipelines.bench.chips.none]\n'
         'plugin = "noop-infer"\n[pipelines.bench.postprocess]\nplugin = "noop-postprocess"\n'
+    )
+
+
+def openvino_config(sessions: int) -> str:
+    """OpenVINO as a chip `ov`, in the library of ONNX Runtime that carries it."""
+    library = onnxruntime_library("openvino")
+    return (
+        f'[backends.onnxruntime]\nlibrary = "{library}"\nsessions = {sessions}\n'
+        '[chips.ov]\nprovider = "openvino"\ndevice = "CPU"\n'
     )
 
 

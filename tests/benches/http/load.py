@@ -11,10 +11,13 @@ from server import Server
 
 
 def h2load(server: Server, image: str, concurrency: int, requests: int, path: str | None = None) -> dict:
-    """Sends a fixed number of requests over persistent connections. Returns requests/s, and quantiles in ms."""
+    """Sends a fixed number of requests over persistent connections. Returns requests/s, quantiles in ms, and the
+    server's CPU time for each request in ms."""
     log = WORK / f"h2load-{os.getpid()}.log"
     log.unlink(missing_ok=True)
+    before = server.cpu_seconds()
     run_command(load_command(server, image, concurrency, path) + ["-n", requests, f"--log-file={log}"])
+    cpu = server.cpu_seconds() - before
     # A row per request: start, status and duration. Times are in microseconds.
     rows = [tuple(map(int, line.split("\t")[:3])) for line in log.read_text().splitlines()]
     bad = [status for _, status, _ in rows if status != 200]
@@ -30,6 +33,7 @@ def h2load(server: Server, image: str, concurrency: int, requests: int, path: st
         "rps": requests / took * 1e6,
         "p50_ms": quantile(times, 0.5),
         "p99_ms": quantile(times, 0.99),
+        "cpu_ms": cpu / requests * 1e3,
     }
 
 
@@ -42,8 +46,7 @@ def load_command(server: Server, image: str, concurrency: int, path: str | None)
         str(concurrency),
         "-d",
         server.body(image),
-        "-H",
-        f"content-type: {server.content_type()}",
+        *(part for name, value in server.headers().items() for part in ["-H", f"{name}: {value}"]),
         url,
     ]
 

@@ -63,7 +63,7 @@ class Results:
                     continue
                 value = row["summary"][figure]
                 cell = f"{short(value['median'])} ({short(value['min'])}–{short(value['max'])})"
-                if row["server"] in PEERS:
+                if row["server"] in PEERS and (row["what"], "plimsoll") in self.rounds:
                     own = self.median(row["what"], "plimsoll", figure)
                     ratio = own / value["median"] if figure == "rps" else value["median"] / own
                     cell += f" **{ratio:.2f}×**"

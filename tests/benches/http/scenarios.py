@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 
-from environment import CORES, HERE, MODELS, PEERS, SIDES, VENVS, WORK, run_command
-from launch import backend_config, model_config, noop_config, start_peer, start_plimsoll
+from environment import CORES, HERE, MODELS, PEERS, SIDES, TARGET, VENVS, WORK, onnxruntime_library, run_command
+from launch import backend_config, model_config, noop_config, openvino_config, start_peer, start_plimsoll
 from load import h2load, load_command, measure
 from pressure import pressure
 from results import Results
@@ -43,6 +44,45 @@ def mobilenet(options: Namespace) -> None:
     """The work of an image classifier: a photo of 0.3 megapixels, and one of 12."""
     loads = [(image, concurrency, 4) for image in ["small", "large"] for concurrency in [1, 16]]
     compare(options, "mobilenet", "mobilenet", loads)
+
+
+def photos(options: Namespace) -> None:
+    """Photos of 640x480: Plimsoll with ONNX Runtime and with OpenVINO, Triton, and the limit of each engine: preprocessing
+    and the model alone, natively, without HTTP."""
+    results = Results("photos")
+    engines = {
+        "onnxruntime": (backend_config(options.sessions) + model_config("mobilenet"), "tools", "cpu"),
+        "openvino": (
+            openvino_config(options.sessions) + model_config("mobilenet", 'target = "ov"'),
+            "openvino",
+            "openvino",
+        ),
+    }
+    names = [*engines, *(["triton"] if not options.without_peers else [])]
+    for round_number in range(options.rounds):
+        for name in rotate(names, round_number):
+            if name in engines:
+                config, venv, provider = engines[name]
+                limit = native_limit(onnxruntime_library(venv), provider)
+                results.add(f"{CORES} threads, native", f"{name}, the limit", **limit)
+                server = start_plimsoll(options.binary, config)
+            else:
+                server = start_peer(name, "mobilenet")
+            with server:
+                for concurrency in [1, 16]:
+                    callers = "1 caller" if concurrency == 1 else f"{concurrency} callers"
+                    # The ratios in the table compare with ONNX Runtime.
+                    label = {"onnxruntime": "plimsoll", "openvino": "plimsoll, openvino"}.get(name, name)
+                    results.add(callers, label, **measure(server, "small", concurrency, 6))
+    results.finish()
+
+
+def native_limit(library: Path, provider: str) -> dict:
+    """Requests/s of `cargo bench --bench limit`, with as many threads as cores."""
+    model, image = MODELS / "mobilenet.onnx", MODELS / "small.jpg"
+    command = ["cargo", "bench", "--quiet", "--manifest-path", TARGET.parent / "Cargo.toml"]
+    command += ["--bench", "limit", "--", model, image, library, SIDES["mobilenet"], provider, 6]
+    return json.loads(run_command(command).strip().splitlines()[-1])
 
 
 def compare(options: Namespace, scenario: str, model: str, loads: list[tuple[str, int, float]]) -> None:
@@ -142,7 +182,8 @@ def sample_memory(server: Server) -> float:
 
 
 def starting(options: Namespace) -> None:
-    """From the start of the process to the first 200 of /v2/health/ready, compiled cache empty and full."""
+    """From the start of the process to the first 200 of /v2/health/ready, compiled cache empty and full. With an empty one,
+    also until optimised code has replaced the quickly compiled code."""
     results = Results("starting")
     configs = {
         "the demo": None,
@@ -154,16 +195,15 @@ def starting(options: Namespace) -> None:
             folder = WORK / "starting"
             shutil.rmtree(folder, ignore_errors=True)
             for what in ["cold", "warm"]:
-                with start_plimsoll(options.binary, config, folder=folder) as server:
-                    results.add(
-                        f"{name}, {what}",
-                        "plimsoll",
-                        ms=server.startup_seconds * 1e3,
-                        resident_mib=server.resident_mib(),
-                    )
+                with start_plimsoll(options.binary, config, log="info", folder=folder) as server:
+                    figures = {"ms": server.startup_seconds * 1e3, "resident_mib": server.resident_mib()}
+                    if what == "cold":
+                        figures["optimised_ms"] = server.wait_for_log("optimised code serves now") * 1e3
+                        figures["resident_optimised_mib"] = server.resident_mib()
+                    results.add(f"{name}, {what}", "plimsoll", **figures)
     results.finish()
 
 
 SCENARIOS = {
-    function.__name__: function for function in [noop, tiny, mobilenet, batching, isolation, starting, pressure]
+    function.__name__: function for function in [noop, tiny, mobilenet, photos, batching, isolation, starting, pressure]
 }

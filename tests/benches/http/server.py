@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from environment import MODELS, WORK
+from environment import MODELS, TRITON_HEAD, WORK
 
 # Seconds in which a server must become ready.
 START_TIMEOUT = 120
@@ -22,17 +22,25 @@ class Server:
     def __init__(self, name: str, command: list, port: int, path: str, ready: str, suffix: str, env: dict, cwd: Path):
         self.name, self.port, self.path, self.suffix = name, port, path, suffix
         self.log = WORK / f"{name}.log"
-        started = time.monotonic()
+        self.started = time.monotonic()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 list(map(str, command)), stdout=log, stderr=log, cwd=cwd, env=os.environ | env, start_new_session=True
             )
         while not self.answers(ready):
-            if self.process.poll() is not None or time.monotonic() - started > START_TIMEOUT:
+            if self.process.poll() is not None or time.monotonic() - self.started > START_TIMEOUT:
                 self.stop()
                 sys.exit(f"{name} did not start:\n{self.log.read_text()}")
             time.sleep(0.001)
-        self.startup_seconds = time.monotonic() - started
+        self.startup_seconds = time.monotonic() - self.started
+
+    def wait_for_log(self, words: str) -> float:
+        """Waits until the log has these words, at most START_TIMEOUT. Returns the seconds since the start."""
+        while words not in self.log.read_text():
+            if time.monotonic() - self.started > START_TIMEOUT:
+                sys.exit(f"{self.name}: no {words!r} in the log:\n{self.log.read_text()}")
+            time.sleep(0.005)
+        return time.monotonic() - self.started
 
     def answers(self, path: str) -> bool:
         """True if a GET of the path returns status 200."""
@@ -55,7 +63,7 @@ class Server:
     def post(self, path: str, body: bytes) -> tuple[int, bytes]:
         """Sends one request and returns the status and body of the reply."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("POST", path, body, {"content-type": self.content_type()})
+        connection.request("POST", path, body, self.headers())
         reply = connection.getresponse()
         text = reply.read()
         connection.close()
@@ -65,8 +73,22 @@ class Server:
         """The file with the request body for an image, in the format of this server."""
         return MODELS / f"{image}{self.suffix}"
 
-    def content_type(self) -> str:
-        return "image/jpeg" if self.suffix == ".jpg" else "application/json"
+    def headers(self) -> dict[str, str]:
+        """The headers of a request, in the format of this server."""
+        if self.suffix == ".triton.bin":
+            return {"content-type": "application/octet-stream", "inference-header-content-length": str(TRITON_HEAD)}
+        return {"content-type": "image/jpeg" if self.suffix == ".jpg" else "application/json"}
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of all processes in the group since they started."""
+        total = 0
+        for process in self.processes():
+            try:
+                # Fields of the line after the process name: user and system time in ticks.
+                total += sum(map(int, Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            except OSError:
+                pass
+        return total / os.sysconf("SC_CLK_TCK")
 
     def processes(self) -> list[int]:
         """The ids of all processes in the group."""
