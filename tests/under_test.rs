@@ -8,7 +8,7 @@ use std::time::Duration;
 mod program;
 
 /// The variable with a folder. A file in it that has the name of a place causes one panic at this place, and is removed. While
-/// it has a file with the ending `.wait`, a thread that reaches the place waits there.
+/// it has a file with the ending `.wait`, a thread that reaches the place waits there, and makes a file with the ending `.reached`.
 const FAULTS: &str = "PLIMSOLL_TEST_FAULTS";
 
 fn main() -> ExitCode {
@@ -21,6 +21,9 @@ fn main() -> ExitCode {
 fn reach(place: &'static str) {
     let Some(folder) = std::env::var_os(FAULTS) else { return };
     let path = Path::new(&folder).join(place);
+    if path.with_extension("wait").exists() {
+        let _ = std::fs::write(path.with_extension("reached"), "");
+    }
     while path.with_extension("wait").exists() {
         std::thread::sleep(Duration::from_millis(5));
     }

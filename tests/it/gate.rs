@@ -135,6 +135,8 @@ async fn measure() {
     let mut config = Config::parse(&config(), Path::new("gate.toml")).expect("valid");
     // Compiled code depends on the processor, and valgrind shows another one than the machine has.
     config.cache_dir = Some(cache());
+    // Only optimised code is counted, and kept in the cache.
+    config.deploy.quick_start = false;
     let server = Server::with_config(&config).await;
     let address = server.url.strip_prefix("http://").expect("an address");
     let mut connection = TcpStream::connect(address).await.expect("connected");

@@ -33,9 +33,11 @@ async fn after_calls(name: &str, calls: usize) -> Vec<u8> {
     let linker = linker(&runtime.engine).expect("linked");
     let scheduler = Arc::clone(&runtime.scheduler);
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
+    let forms = [&bytes[..]];
     let snapshot = take(
         |bytes| Component::new(&runtime.engine, bytes).map_err(Rejection::Compile),
         &bytes,
+        &forms,
         || store_without(&runtime.engine, &scheduler, LIMITS, Without::Nothing),
         async |store: &mut Store<StoreState>, component: &Component| -> Result<Instance, Rejection> {
             let pre = linker.instantiate_pre(component).map_err(Rejection::World)?;

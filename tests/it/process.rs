@@ -58,9 +58,14 @@ impl Process {
 
     /// Waits until the log contains `words`. Returns the log so far.
     pub(crate) fn wait_for(&self, words: &str) -> String {
+        self.wait_within(words, PATIENCE)
+    }
+
+    /// As [`Process::wait_for`], for something that takes longer.
+    pub(crate) fn wait_within(&self, words: &str, patience: Duration) -> String {
         let log = self.log.0.lock().expect("no panic");
         let waits = |log: &mut Log| !log.text.contains(words) && !log.is_complete;
-        let (log, _) = self.log.1.wait_timeout_while(log, PATIENCE, waits).expect("no panic");
+        let (log, _) = self.log.1.wait_timeout_while(log, patience, waits).expect("no panic");
         assert!(log.text.contains(words), "no {words:?} in the log: {}", log.text);
         log.text.clone()
     }

@@ -87,7 +87,7 @@ async fn a_recorded_request_is_run_again_as_a_whole_or_one_step_of_it() {
     let cache = format!("cache_dir = {:?}\n", shared_cache());
     let record = "[pipelines.p.record]\ndir = \"kept\"\n[pipelines.p.capture]\ndir = \"captured\"\nshare = \"100%\"\n";
     let setup = Setup::with(&(cache + &config("", &[IN, SPLIT, EACH, GATHER]) + record));
-    let process = setup.serve();
+    let mut process = setup.serve();
     let url = format!("{}/v1/pipelines/p/infer?each=panic&at=1", process.url());
     let reply = reqwest::Client::new().post(url).body(rows(3)).send().await.expect("a reply");
     assert_eq!(reply.json::<serde_json::Value>().await.expect("JSON")["items"][1]["error"]["step"], "each");
@@ -95,7 +95,9 @@ async fn a_recorded_request_is_run_again_as_a_whole_or_one_step_of_it() {
     let files = |dir: &str| std::fs::read_dir(Path::new(dir)).map_or(0, |files| files.flatten().count());
     let captured = setup.path("captured");
     wait_until(|| files(&dir) == 2 && files(&captured) == 3, "the recording and the capture").await;
-    drop(process);
+    // A file may be there before its content.
+    process.signal("-INT");
+    process.wait_for_exit();
     let again = run(&["replay", &captured, "--config", &setup.path("plimsoll.toml")]);
     assert!(text(&again.stdout).contains("1 of 1 replies have the same bytes"), "{}", text(&again.stdout));
     let replay = |more: &[&str]| {

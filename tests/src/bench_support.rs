@@ -1,6 +1,7 @@
 //! Stage runs outside of the request path: reused instances, which show leaks that fresh instances hide, and bare calls
 //! for benchmarks.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use plimsoll::serve::App;
 use plimsoll_runtime::cap::{Meter, Usage};
 use plimsoll_runtime::scheduling::Scheduler;
 use plimsoll_runtime::stage::call::Prepared;
+use plimsoll_runtime::stage::code::Code;
 use plimsoll_runtime::stage::store::{set_cap, set_deadline};
 use plimsoll_runtime::stage::{
     InferStage, Limits, PostprocessStage, PreprocessStage, Reply, Request, StageCore, StageEnvironment, StoreState,
@@ -30,12 +32,14 @@ const NEVER: u64 = u64::MAX / 2;
 /// The first trap or exceeded limit. A failure that the plugin returns does not end the sequence.
 pub async fn preprocess_in_one_instance(stage: &PreprocessStage, bodies: &[&[u8]]) -> wasmtime::Result<Vec<Usage>> {
     let meter = Arc::new(Meter::default());
-    let mut store = stage.new_store(Arc::clone(&meter), "", Instant::now() + stage.limits.deadline);
+    let code = stage.code();
+    let mut store = stage.new_store(&code, Arc::clone(&meter), "", Instant::now() + stage.limits.deadline);
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };
-    let instance = stage.instantiate(&mut store).await?;
+    let instance = stage.instantiate(&code, &mut store).await?;
+    let export = PreprocessStage::export(&code)?;
     let mut usages = Vec::with_capacity(bodies.len());
     for body in bodies {
-        let _ = stage.export().call(&mut store, &instance, &request, body).await?;
+        let _ = export.call(&mut store, &instance, &request, body).await?;
         usages.push(meter.usage());
     }
     Ok(usages)
@@ -57,11 +61,12 @@ pub async fn preprocess_bare(
     request: &Request,
     body: &[u8],
 ) -> wasmtime::Result<()> {
-    let mut store = Store::new(stage.instance_pre.engine(), state);
+    let code = stage.code();
+    let mut store = Store::new(code.instance_pre.engine(), state);
     // Without a deadline far in the future, the guest would end at the first epoch tick.
     store.set_epoch_deadline(NEVER);
-    let instance = stage.instance_pre.instantiate_async(&mut store).await?;
-    stage.export().call(&mut store, &instance, request, body).await.map(drop)
+    let instance = code.instance_pre.instantiate_async(&mut store).await?;
+    PreprocessStage::export(&code)?.call(&mut store, &instance, request, body).await.map(drop)
 }
 
 /// The part of a store that is left out, to measure its cost.
@@ -105,7 +110,8 @@ pub async fn instantiate_in(mut store: Store<StoreState>, pre: &InstancePre<Stor
 /// A store and an instance that serve one call after another, which no request does. The difference to a real run is
 /// the cost of fresh instances.
 pub struct ReusedInstance<'a, S> {
-    stage: &'a S,
+    stage: PhantomData<&'a S>,
+    code: Arc<Code>,
     store: Store<StoreState>,
     instance: Instance,
 }
@@ -116,9 +122,10 @@ impl<'a, S: std::ops::Deref<Target = StageCore>> ReusedInstance<'a, S> {
     /// # Errors
     /// If the instance cannot be created.
     pub async fn new(stage: &'a S) -> wasmtime::Result<Self> {
-        let mut store = stage.new_store(Arc::default(), "", Instant::now() + ONE_DAY);
-        let instance = stage.instantiate(&mut store).await?;
-        Ok(Self { stage, store, instance })
+        let code = stage.code();
+        let mut store = stage.new_store(&code, Arc::default(), "", Instant::now() + ONE_DAY);
+        let instance = stage.instantiate(&code, &mut store).await?;
+        Ok(Self { stage: PhantomData, code, store, instance })
     }
 }
 
@@ -134,7 +141,7 @@ impl ReusedInstance<'_, PreprocessStage> {
     /// A trap, or a failure that the plugin returned.
     pub async fn preprocess(&mut self, request: &Request, body: &[u8]) -> wasmtime::Result<Prepared> {
         let schedule = Arc::clone(self.store.data().schedule());
-        let call = self.stage.export().call(&mut self.store, &self.instance, request, body);
+        let call = PreprocessStage::export(&self.code)?.call(&mut self.store, &self.instance, request, body);
         answered(schedule.run_guest(call).await?)
     }
 }
@@ -146,7 +153,7 @@ impl ReusedInstance<'_, InferStage> {
     /// A trap, or a failure that the plugin returned.
     pub async fn infer(&mut self, request: &Request, inputs: Tensors) -> wasmtime::Result<Tensors> {
         let schedule = Arc::clone(self.store.data().schedule());
-        let call = self.stage.export().call(&mut self.store, &self.instance, request, inputs);
+        let call = InferStage::export(&self.code)?.call(&mut self.store, &self.instance, request, inputs);
         answered(schedule.run_guest(call).await?)
     }
 }
@@ -163,7 +170,8 @@ impl ReusedInstance<'_, PostprocessStage> {
         context: &[u8],
     ) -> wasmtime::Result<Reply> {
         let schedule = Arc::clone(self.store.data().schedule());
-        let call = self.stage.export().call(&mut self.store, &self.instance, request, outputs, context);
+        let call =
+            PostprocessStage::export(&self.code)?.call(&mut self.store, &self.instance, request, outputs, context);
         answered(schedule.run_guest(call).await?)
     }
 }

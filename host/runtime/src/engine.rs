@@ -3,15 +3,18 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
+use self::function_cache::FunctionCache;
 use crate::panics::fault_point;
 use crate::scheduling::tick::TICK;
 use crate::scheduling::{Scheduler, Scheduling};
+
+pub mod function_cache;
 
 /// Components from Rust have three core instances, those from JavaScript and Python up to a dozen.
 const CORE_INSTANCES_PER_STAGE: u32 = 16;
@@ -43,6 +46,9 @@ pub struct Runtime {
     pub engine: Engine,
     /// Schedules the guests of this engine.
     pub scheduler: Arc<Scheduler>,
+    /// Functions that `engine` has compiled. They are cleared when the stages are built.
+    pub functions: Arc<FunctionCache>,
+    quick: Arc<OnceLock<Option<Engine>>>,
     ticker: Arc<Ticker>,
 }
 
@@ -52,17 +58,28 @@ impl Runtime {
     /// # Errors
     /// If wasmtime rejects the configuration on this machine.
     pub fn new(slots: u32, scheduling: Scheduling) -> wasmtime::Result<Self> {
-        let engine = match Engine::new(config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)))) {
+        let functions = Arc::new(FunctionCache::default());
+        let mut config = config();
+        config.enable_incremental_compilation(Arc::clone(&functions) as Arc<_>)?;
+        let mut is_pooled = true;
+        let pooled = InstanceAllocationStrategy::Pooling(pool(slots));
+        let engine = match Engine::new(config.clone().allocation_strategy(pooled)) {
             Ok(engine) => engine,
             Err(error) => {
+                is_pooled = false;
                 tracing::warn!(
                     %error, slots,
                     "not enough address space for the instance pool; instances are allocated on demand, which is slower"
                 );
-                Engine::new(&config())?
+                Engine::new(&config)?
             }
         };
-        Self::with_engine(engine, scheduling)
+        let this = Self::with_engine(engine, functions, scheduling)?;
+        if !is_pooled {
+            // There is even less address space for instances on demand of a second engine.
+            let _ = this.quick.set(None);
+        }
+        Ok(this)
     }
 
     /// An engine whose guests can be inspected: their memories, globals and frames. Guests run slower. Instances are
@@ -71,17 +88,33 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn with_guest_debug() -> wasmtime::Result<Self> {
-        Self::with_engine(Engine::new(config().guest_debug(true))?, Scheduling::Fair)
+        Self::with_engine(Engine::new(config().guest_debug(true))?, Arc::default(), Scheduling::Fair)
     }
 
-    fn with_engine(engine: Engine, scheduling: Scheduling) -> wasmtime::Result<Self> {
-        let ticks = engine.clone();
+    fn with_engine(engine: Engine, functions: Arc<FunctionCache>, scheduling: Scheduling) -> wasmtime::Result<Self> {
+        let quick = Arc::new(OnceLock::<Option<Engine>>::new());
+        let (ticks, also) = (engine.clone(), Arc::clone(&quick));
         let ticker = Arc::new(Ticker::start(move || {
             fault_point("epoch");
             ticks.increment_epoch();
+            if let Some(Some(quick)) = also.get() {
+                quick.increment_epoch();
+            }
         })?);
         let scheduler = Scheduler::new(scheduling).with_clock(Arc::clone(&ticker) as Arc<_>);
-        Ok(Self { ticker, engine, scheduler: Arc::new(scheduler) })
+        Ok(Self { ticker, engine, functions, quick, scheduler: Arc::new(scheduler) })
+    }
+
+    /// The engine that compiles in one pass ([Winch](https://docs.rs/wasmtime-winch)): in an eighth of the time, to code that
+    /// is several times slower. It lacks some proposals, and allocates instances on demand. `None` where there is none.
+    pub fn quick_engine(&self) -> Option<&Engine> {
+        let open = || {
+            let mut config = config();
+            config.strategy(Strategy::Winch).wasm_exceptions(false).wasm_gc(false);
+            Engine::new(&config).inspect_err(|error| tracing::debug!("no quick compiler: {error:#}")).ok()
+        };
+        let is_known = cfg!(target_arch = "x86_64");
+        self.quick.get_or_init(|| if is_known { open() } else { None }).as_ref()
     }
 
     /// The current use of the instance pool; `None` if instances are allocated on demand.

@@ -36,6 +36,9 @@ pub struct Deploy {
     #[serde(serialize_with = "size")]
     #[schemars(with = "Size")]
     pub max_cache: ByteSize,
+    /// If true, shipped plugins are compiled quickly at the start, and serve with slower code until optimised code has
+    /// replaced it a few seconds later.
+    pub quick_start: bool,
 }
 
 impl Default for Deploy {
@@ -49,6 +52,7 @@ impl Default for Deploy {
             max_model: ByteSize::gib(16),
             upload_timeout: Duration::from_secs(300),
             max_cache: ByteSize::gib(2),
+            quick_start: true,
         }
     }
 }

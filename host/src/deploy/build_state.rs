@@ -1,20 +1,22 @@
 //! The state that builds share. Compiled stages, files and recorders that are still in use are reused, so a build
 //! creates only the parts that changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use plimsoll_runtime::component::{CompiledCache, Preparer};
 use plimsoll_runtime::engine::Runtime;
+use plimsoll_runtime::identity::digest;
 use plimsoll_runtime::lack::Lack;
 
 use super::build_progress::BuildProgress;
 use super::built_pipelines::BuiltPipelines;
 use super::file_store::FileStore;
 use super::known_stages::KnownStages;
-use crate::config::Config;
+use crate::base::{allocator, bundled};
+use crate::config::{self, Config};
 use crate::records::Records;
 use crate::records::background::BackgroundTasks;
 use crate::records::recording::{InputRecorder, RecordingRules};
@@ -50,11 +52,12 @@ impl NoRecorder {
 
 impl BuildState {
     /// The state for one engine, with the compiled cache that the configuration names. If the cache cannot be opened,
-    /// the host compiles at every start and logs a warning.
+    /// the host compiles at every start and logs a warning. A server compiles shipped plugins quickly at first, if the
+    /// configuration says so.
     ///
     /// # Errors
     /// If compiler threads cannot be started, or because of a bug in this program.
-    pub fn new(runtime: &Runtime, config: &Config, records: &Records) -> wasmtime::Result<Self> {
+    pub fn new(runtime: &Runtime, config: &Config, records: &Records, is_server: bool) -> wasmtime::Result<Self> {
         let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
             Ok(cache) => Some(cache),
             Err(reason) => {
@@ -63,11 +66,18 @@ impl BuildState {
             }
         };
         let progress = Arc::new(BuildProgress::default());
+        let mut preparer = Preparer::new(runtime, cache)?.on_compile({
+            let progress = Arc::clone(&progress);
+            move |identity| progress.compiling(identity)
+        });
+        if is_server {
+            preparer = preparer.keep_functions();
+        }
+        if is_server && config.deploy.quick_start {
+            preparer = preparer.quick_start(runtime, shipped_plugins(config), allocator::trim)?;
+        }
         Ok(Self {
-            preparer: Arc::new(Preparer::new(runtime, cache)?.on_compile({
-                let progress = Arc::clone(&progress);
-                move |identity| progress.compiling(identity)
-            })),
+            preparer: Arc::new(preparer),
             progress,
             files: FileStore::new(records.metrics.batches(), records.metrics.model_memory()),
             stages: KnownStages::default(),
@@ -142,4 +152,11 @@ fn recording_rules(config: &Config, pipeline: &str, keeps: Keeps) -> Option<Reco
         Keeps::Share => (config.capture_dir(pipeline)?, of.capture.as_ref()?.max_bytes, of.capture.as_ref()?.max_age),
     };
     Some(RecordingRules { dir, max_bytes: max_bytes.as_u64(), max_age, one_line: keeps == Keeps::Share })
+}
+
+/// The digests of the shipped plugins that pipelines use.
+fn shipped_plugins(config: &Config) -> HashSet<String> {
+    let stages = config.pipelines.values().flat_map(config::Pipeline::stages);
+    let names: HashSet<_> = stages.map(|(_, stage)| stage.plugin.as_str()).collect();
+    names.into_iter().filter_map(|name| Some(digest(bundled::plugin(name)?))).collect()
 }

@@ -31,7 +31,7 @@ pub struct Deployments {
     deployer: Mutex<Deployer>,
     /// Locked during a change that compiles, so that only one at a time needs memory for it. Nothing is pulled under this
     /// lock. Component files, and the files of a new configuration ([`super::read_ahead`]), are read before it is taken.
-    builds: Mutex<()>,
+    builds: Arc<Mutex<()>>,
     /// Writes the journal; `None` if deployments are not remembered.
     writer: Option<Arc<JournalWriter>>,
     /// The folder of the journal and of the copies; `None` as above.
@@ -62,7 +62,10 @@ impl Deployments {
         allocator::trim();
         let (writer, journal, uploads) = (deployer.writer.clone(), deployer.journal.clone(), StdMutex::default());
         let lost_copies = Arc::clone(&deployer.lost_copies);
-        let (deployer, builds) = (Mutex::new(deployer), Mutex::new(()));
+        let builds = Arc::new(Mutex::new(()));
+        // Only one at a time compiles, and a canary does not compare optimised with quickly compiled code.
+        deployer.builder.preparer().optimise_later(Arc::clone(&builds).lock_owned().await);
+        let deployer = Mutex::new(deployer);
         let freed = FreedMemory::default();
         Ok(Self { serving, deployer, builds, writer, journal, lost_copies, freed, uploads })
     }

@@ -45,6 +45,8 @@ impl Deployer {
         if before.is_empty() {
             return Ok(None);
         }
+        // A new version is compared with the one before, so the code of both must be as good.
+        self.builder.preparer().optimise_now().await;
         let newest = choices.iter().map(|(name, choice)| (name, &choice.newest));
         let selection: Selection =
             newest.map(|(name, newest)| (name.clone(), Arc::clone(before.get(name).unwrap_or(newest)))).collect();

@@ -33,7 +33,9 @@ pub(super) fn deploy_files(build: &Build<'_>, files: &[ComponentFile], look: &Lo
     }
     build.batch(|| {
         let ahead = Ahead::new(build, files, look);
-        let failed = scope(|scope| {
+        // After the threads have ended.
+        let _forget = Forget(&ahead.preparer);
+        scope(|scope| {
             let _end = End(&ahead);
             for number in 0..available_parallelism().map_or(1, usize::from) {
                 // Without a thread a file is not prepared.
@@ -42,10 +44,7 @@ pub(super) fn deploy_files(build: &Build<'_>, files: &[ComponentFile], look: &Lo
                 ahead.lock().threads += usize::from(spawned.is_ok());
             }
             deploy_each(build, files, look, |at| ahead.take(at))
-        });
-        // After the threads have ended.
-        ahead.preparer.forget_ahead();
-        failed
+        })
     })
 }
 
@@ -158,6 +157,14 @@ impl Drop for End<'_> {
     fn drop(&mut self) {
         self.0.lock().is_over = true;
         self.0.changed.notify_all();
-        self.0.preparer.forget_ahead();
+    }
+}
+
+/// Drops what was compiled and not deployed when it is dropped, also after a panic.
+struct Forget<'a>(&'a Preparer);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.forget_ahead();
     }
 }

@@ -27,14 +27,14 @@ pub struct PipelineBuilder {
 }
 
 impl PipelineBuilder {
-    /// Creates a builder for one engine. If `records_inputs` is true, the pipelines record inputs as configured. Only a
-    /// server sets it.
+    /// Creates a builder for one engine. If `is_server` is true, the pipelines record inputs as configured, the first build is
+    /// quick, and functions are kept for later versions.
     ///
     /// # Errors
     /// If compiler threads cannot be started, or because of a bug in this program.
-    pub fn new(runtime: &Runtime, config: &Config, records: &Records, records_inputs: bool) -> wasmtime::Result<Self> {
-        let mut state = BuildState::new(runtime, config, records)?;
-        if records_inputs {
+    pub fn new(runtime: &Runtime, config: &Config, records: &Records, is_server: bool) -> wasmtime::Result<Self> {
+        let mut state = BuildState::new(runtime, config, records, is_server)?;
+        if is_server {
             state.record_inputs();
         }
         Ok(Self { state })

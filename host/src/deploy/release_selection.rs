@@ -93,6 +93,15 @@ impl Deployer {
                     }
                     return Ok(pipelines);
                 }
+                // The quickly compiled code of a start may be too slow for a deadline.
+                Err(error)
+                    if error.plugin.is_some()
+                        && !error.is_temporary
+                        && self.builder.preparer().optimise_now().await =>
+                {
+                    self.rehearsed.forget_trials();
+                    continue;
+                }
                 Err(error) => error,
             };
             // If the release at fault is new, the one before it continues to serve. A temporary lack of room in the

@@ -179,5 +179,8 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     if old.deploy.max_cache != new.deploy.max_cache {
         settings.push("deploy.max_cache");
     }
+    if old.deploy.quick_start != new.deploy.quick_start {
+        settings.push("deploy.quick_start");
+    }
     settings
 }

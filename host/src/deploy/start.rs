@@ -76,6 +76,10 @@ impl Deployer {
             remove_others(&config.models_dir(), &config.model_references());
         }
         let config = &this.config.clone();
+        // A candidate is compared with what serves, so the code of both must be as good.
+        if catalog.values().any(|plugin| plugin.candidate.is_some()) {
+            this.builder.preparer().optimise_now().await;
+        }
         let pipelines = this.select(config, &mut catalog).await?;
         this.builder.progress().end_start();
         this.rehearsed = Rehearsed::default();

@@ -7,7 +7,6 @@
 //! compiled again. The folder may be read-only, and may belong to root, which can change this process anyway.
 
 use std::fs::{self, File};
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -17,13 +16,13 @@ use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key, read_regular};
 use super::draft::{Draft, remove_dead_drafts};
-use crate::identity::hex;
+use super::entry_name::EntryName;
 
 type Authenticator = Hmac<Sha256>;
 
@@ -36,6 +35,10 @@ const OTHERS_MAY_WRITE: u32 = 0o022;
 /// The folder is looked through at least each time that this part of its limit was written.
 const PRUNES: u64 = 64;
 
+/// The endings of the files with code, and with functions.
+const CODE: &str = "cwasm";
+const FUNCTIONS: &str = "functions";
+
 /// A folder of compiled code.
 pub struct CompiledCache {
     folder: PathBuf,
@@ -46,10 +49,6 @@ pub struct CompiledCache {
     /// True if the last write failed. A failure is logged once, until a write succeeds.
     has_failed: AtomicBool,
 }
-
-/// The name of an entry: a digest of everything that its code depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntryName(String);
 
 /// What an entry has in addition to the code.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,21 +114,6 @@ enum EntryError {
     Code(wasmtime::Error),
 }
 
-impl EntryName {
-    /// The name of code for `engine` that depends on `parts`, in this order.
-    pub fn new<'a>(engine: &Engine, parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut digest = Digester(Sha256::new());
-        env!("CARGO_PKG_VERSION").hash(&mut digest);
-        engine.precompile_compatibility_hash().hash(&mut digest);
-        for part in parts {
-            // The length is included, so that no two lists of parts give the same bytes.
-            digest.write(&(part.len() as u64).to_le_bytes());
-            digest.write(part);
-        }
-        Self(hex(&digest.0.finalize()))
-    }
-}
-
 impl CompiledCache {
     /// Opens the folder, and creates it if it is missing. Drafts of processes that died are removed. A folder that cannot
     /// be written to is only read. `max_bytes` limits the size of the cache.
@@ -155,8 +139,29 @@ impl CompiledCache {
 
     /// The code of an entry, or `None` if there is none that can be trusted.
     pub fn load(&self, engine: &Engine, name: &EntryName) -> Option<(Note, Component)> {
-        let path = self.path(name);
-        let bytes = match read_regular(&path) {
+        self.open_entry(name, &self.path(name, CODE), |note, code| {
+            let note = serde_json::from_slice(note).map_err(EntryError::Note)?;
+            let component = load_trusted(engine, code).map_err(EntryError::Code)?;
+            Ok((note, component))
+        })
+    }
+
+    /// Gives the functions that [`CompiledCache::store_functions`] wrote to `take`, if they can be trusted.
+    pub fn load_functions(&self, name: &EntryName, take: impl FnOnce(&[u8])) {
+        self.open_entry(name, &self.path(name, FUNCTIONS), |_, functions| {
+            take(functions);
+            Ok(())
+        });
+    }
+
+    /// Reads an entry: its note and its bytes.
+    fn open_entry<R>(
+        &self,
+        name: &EntryName,
+        path: &Path,
+        read: impl FnOnce(&[u8], &[u8]) -> Result<R, EntryError>,
+    ) -> Option<R> {
+        let bytes = match read_regular(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -164,20 +169,15 @@ impl CompiledCache {
                 return None;
             }
         };
-        let found = self.authenticate(name, &bytes).and_then(|(note, code)| {
-            let note = serde_json::from_slice(note).map_err(EntryError::Note)?;
-            let component = load_trusted(engine, code).map_err(EntryError::Code)?;
-            Ok((note, component))
-        });
-        match found {
+        match self.authenticate(name, &bytes).and_then(|(note, code)| read(note, code)) {
             Ok(found) => {
                 // The modification time is the time of the last use; it decides what is removed when the cache is full.
-                let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
                 Some(found)
             }
             Err(reason) => {
                 tracing::warn!(entry = %path.display(), "ignoring an entry of the compiled cache: {reason}");
-                let _ = fs::remove_file(&path);
+                let _ = fs::remove_file(path);
                 None
             }
         }
@@ -187,7 +187,7 @@ impl CompiledCache {
     pub fn store(&self, name: &EntryName, note: &Note, component: &Component) {
         let written = component.serialize().map_err(|error| format!("{error:#}")).and_then(|code| {
             let note = serde_json::to_vec(note).map_err(|error| error.to_string())?;
-            self.write(name, &note, &code).map_err(|error| error.to_string())
+            self.write(name, &self.path(name, CODE), &note, &code).map_err(|error| error.to_string())
         });
         let had_failed = self.has_failed.swap(written.is_err(), Relaxed);
         if let Err(reason) = written
@@ -198,27 +198,37 @@ impl CompiledCache {
         }
     }
 
-    /// Returns true if there is an entry, which may be damaged.
-    pub fn contains(&self, name: &EntryName) -> bool {
-        self.path(name).is_file()
+    /// Stores functions for the next version of a plugin, unless they would take much of the room for code. A failure only makes
+    /// its deployment slower.
+    pub fn store_functions(&self, name: &EntryName, functions: &[u8]) {
+        if functions.len() as u64 > self.max_bytes / 8 {
+            return;
+        }
+        if let Err(error) = self.write(name, &self.path(name, FUNCTIONS), &[], functions) {
+            tracing::debug!(%error, folder = %self.folder.display(), "functions are not kept");
+        }
     }
 
-    fn path(&self, name: &EntryName) -> PathBuf {
-        self.folder.join(format!("{}.cwasm", name.0))
+    /// Returns true if there is an entry, which may be damaged.
+    pub fn contains(&self, name: &EntryName) -> bool {
+        self.path(name, CODE).is_file()
+    }
+
+    fn path(&self, name: &EntryName, ending: &str) -> PathBuf {
+        self.folder.join(format!("{}.{ending}", name.0))
     }
 
     /// Writes an entry: its authentication code, the length of the note (its metadata), the note, the code.
-    fn write(&self, name: &EntryName, note: &[u8], code: &[u8]) -> io::Result<()> {
+    fn write(&self, name: &EntryName, path: &Path, note: &[u8], code: &[u8]) -> io::Result<()> {
         let length = u32::try_from(note.len()).map_err(io::Error::other)?.to_le_bytes();
         let mac = self.mac(name, &[&length, note, code]).finalize().into_bytes();
-        let path = self.path(name);
         // Without `sync`: an entry that a power failure cuts off is compiled again.
-        Draft::create(&path)?.write(&[&mac, &length, note, code])?.publish(&path)?;
+        Draft::create(path)?.write(&[&mac, &length, note, code])?.publish(path)?;
         let bytes = (mac.len() + length.len() + note.len() + code.len()) as u64;
         let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
         *room = match room.checked_sub(bytes) {
             Some(room) => room,
-            None => self.prune(&path)?,
+            None => self.prune(path)?,
         };
         Ok(())
     }
@@ -241,25 +251,31 @@ impl CompiledCache {
         rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
     }
 
-    /// Removes the least recently used entries until the rest fits into the limit, and drafts of processes that died. Returns
+    /// Removes functions, and for code also the least recently used code, until the rest fits into the limit, and drafts of processes that died. Returns
     /// how many bytes may be written until the next time: few, because other processes may write, too.
     fn prune(&self, keep: &Path) -> io::Result<u64> {
         remove_dead_drafts(&self.folder);
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let is_entry = path.extension().is_some_and(|extension| extension == "cwasm");
-            if is_entry && path != keep {
+            let has = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
+            if (has(CODE) || has(FUNCTIONS)) && path != keep {
                 // Another process may have removed it.
                 let Ok(metadata) = fs::metadata(&path) else { continue };
-                entries.push((metadata.modified()?, metadata.len(), path));
+                entries.push((has(CODE), metadata.modified()?, metadata.len(), path));
             }
         }
         entries.sort();
         let kept = fs::metadata(keep).map_or(0, |metadata| metadata.len());
-        let mut total: u64 = entries.iter().map(|(_, bytes, _)| bytes).sum::<u64>() + kept;
-        for (_, bytes, path) in entries {
+        let mut total: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum::<u64>() + kept;
+        let is_for_code = keep.extension().is_some_and(|extension| extension == CODE);
+        for (is_code, _, bytes, path) in entries {
             if total <= self.max_bytes {
+                break;
+            }
+            if is_code && !is_for_code {
+                total -= kept;
+                let _ = fs::remove_file(keep);
                 break;
             }
             total -= bytes;
@@ -269,25 +285,12 @@ impl CompiledCache {
     }
 }
 
-/// The only place where the process loads compiled code that does not come from its own compiler.
+/// The only place where the process loads compiled code that does not come from its own compiler, but for functions: Cranelift
+/// reads them, from entries that are authenticated in the same way.
 #[allow(unsafe_code, reason = "measured by the bench `deploy`: 47 ms instead of 1.8 s for `image-preprocess`")]
 fn load_trusted(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` requires bytes that `Component::serialize` of this version of wasmtime wrote. The caller has
     // authenticated them with a key that only this user can read, together with a name that includes the hash of wasmtime's
     // version and of the engine's settings. They are in memory, so they cannot change after the check.
     unsafe { Component::deserialize(engine, code) }
-}
-
-/// A SHA-256 hasher for values that implement [`Hash`].
-struct Digester(Sha256);
-
-impl Hasher for Digester {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    /// Not used; the trait requires it.
-    fn finish(&self) -> u64 {
-        0
-    }
 }

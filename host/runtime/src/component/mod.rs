@@ -7,22 +7,28 @@
 //! - [`function_size`]: the functions that are too large for the compiler.
 //! - [`nesting`]: components in components that are too deep for the compiler.
 //! - [`proposals`]: the proposals of WebAssembly that a plugin may not use.
-//! - [`preparer`]: compiles, checks the world, runs `init`, takes a snapshot.
+//! - [`compiler`]: compiles and links for one engine. [`initializer`]: runs `init`, takes a snapshot. `public_globals`: what
+//!   lets both compilations of such a component share functions.
+//! - [`preparer`]: from an artifact to a stage, with the cache, and quickly at the start.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
-//! - [`compiled_cache`]: compiled code on disk. `cache_key`: the key of its entries. `draft`: its files while they are
-//!   written.
+//! - [`compiled_cache`]: compiled code on disk. [`entry_name`], `cache_key`: the names of its entries, and the key. `draft`: its
+//!   files while they are written.
 
 pub mod artifact;
 mod cache_key;
 pub mod compiled_cache;
+pub mod compiler;
 mod draft;
+pub mod entry_name;
 pub mod error;
 pub mod exports;
 pub mod function_size;
+pub mod initializer;
 pub mod module;
 pub mod nesting;
 pub mod preparer;
 pub mod proposals;
+mod public_globals;
 pub mod snapshot;
 
 pub use artifact::{Artifact, Metadata};

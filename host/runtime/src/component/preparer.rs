@@ -1,48 +1,58 @@
 //! From an artifact to a stage: compile (or load compiled code), check the world, run `init`, take a snapshot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wasmtime::component::{Component, Instance, InstancePre, Linker};
-use wasmtime::{Engine, Store};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use wasmtime::component::{Component, InstancePre};
 
+use self::kept_functions::KeptFunctions;
+use self::quick_start::{QuickStart, Unoptimised, Wanted};
 use super::artifact::Artifact;
-use super::compiled_cache::{CompiledCache, EntryName, Note};
+use super::compiled_cache::{CompiledCache, Note};
+use super::compiler::{self, Compiler};
+use super::entry_name::EntryName;
 use super::error::{ComponentError, Rejection};
 use super::exports::Interface;
-use super::function_size;
-use super::proposals;
-use super::snapshot::{self, NoSnapshot};
-use crate::cap::Meter;
+use super::initializer::Initializer;
 use crate::engine::Runtime;
-use crate::identity::{Identity, digest};
+use crate::engine::function_cache::FunctionCache;
+use crate::identity::Identity;
 use crate::kind::{StageKind, StageName};
 use crate::scheduling::Scheduler;
-use crate::stage::call::StageExport;
+use crate::stage::code::{Code, SharedCode};
 use crate::stage::core::{StageCore, StageParts};
-use crate::stage::lifecycle::{LIFECYCLE, call_init};
+use crate::stage::lifecycle::LIFECYCLE;
 use crate::stage::limits::Limits;
-use crate::stage::linker::linker;
-use crate::stage::store::new_store;
-use crate::stage::{StageEnvironment, StageError, StoreState};
+use crate::stage::{StageEnvironment, StoreState};
 
 mod ahead;
+mod kept_functions;
+mod optimiser;
+mod quick_start;
 
 /// Compiles components for one engine, at a low priority, and keeps the compiled code.
 pub struct Preparer {
-    engine: Engine,
+    initializer: Initializer,
     scheduler: Arc<Scheduler>,
-    linker: Linker<StoreState>,
-    cache: Option<CompiledCache>,
-    compilers: rayon::ThreadPool,
-    /// Components as they run `init`, by digest: they are the same for every stage of a plugin.
-    for_init: Mutex<HashMap<String, Component>>,
+    cache: Option<Arc<CompiledCache>>,
+    functions: Arc<FunctionCache>,
+    /// True if functions are kept for the next versions of plugins.
+    keeps_functions: bool,
+    /// `None` except at a quick start.
+    quick: Mutex<Option<Arc<QuickStart>>>,
+    /// Stages for whose optimised code the host had no memory.
+    unoptimised: Mutex<Vec<Unoptimised>>,
     /// Components that were compiled before they are needed, by digest.
     ahead: Mutex<HashMap<String, Component>>,
+    /// True while components are compiled ahead.
+    is_ahead: AtomicBool,
     /// Called before a component is compiled.
     on_compile: Option<OnCompile>,
+    /// Called when the stages of a quick start have optimised code.
+    on_optimised: Option<Box<dyn Fn() + Send + Sync>>,
     /// True if something was compiled since the last call of [`Preparer::finish_build`].
     has_compiled: AtomicBool,
 }
@@ -50,33 +60,63 @@ pub struct Preparer {
 /// The function that is called before a component is compiled.
 type OnCompile = Box<dyn Fn(&Identity) + Send + Sync>;
 
-/// The niceness of compiler threads: the lowest priority that still gets some time on a machine that is never idle.
-const COMPILER_NICENESS: i32 = 10;
-
 impl Preparer {
     /// A preparer with everything linked that a guest may import. Without a cache every component is compiled.
     ///
     /// # Errors
     /// If definitions collide (a bug of this program), or the machine cannot start more threads.
     pub fn new(runtime: &Runtime, cache: Option<CompiledCache>) -> wasmtime::Result<Self> {
-        let compilers = rayon::ThreadPoolBuilder::new()
-            .thread_name(|index| format!("compiler-{index}"))
-            // On Linux each thread has its own niceness. If the system refuses it, compiling has the usual priority.
-            .start_handler(|_| {
-                let _ = rustix::process::nice(COMPILER_NICENESS);
-            })
-            .build()?;
+        let compiler = Arc::new(Compiler::new(&runtime.engine, &compiler::threads()?)?);
         Ok(Self {
-            engine: runtime.engine.clone(),
+            initializer: Initializer::new(compiler, &runtime.scheduler),
             scheduler: Arc::clone(&runtime.scheduler),
-            linker: linker(&runtime.engine)?,
-            cache,
-            compilers,
-            for_init: Mutex::default(),
+            cache: cache.map(Arc::new),
+            functions: Arc::clone(&runtime.functions),
+            keeps_functions: false,
+            quick: Mutex::default(),
+            unoptimised: Mutex::default(),
             ahead: Mutex::default(),
+            is_ahead: AtomicBool::new(false),
             on_compile: None,
+            on_optimised: None,
             has_compiled: AtomicBool::new(false),
         })
+    }
+
+    /// Keeps the functions of large components in the cache, so that of their next versions only functions that have changed are
+    /// compiled.
+    #[must_use]
+    pub fn keep_functions(mut self) -> Self {
+        self.keeps_functions = true;
+        self
+    }
+
+    /// Compiles the plugins with these digests quickly, until [`Preparer::optimise_later`] or [`Preparer::optimise_now`]. The
+    /// function is called after the former, when there is optimised code.
+    ///
+    /// # Errors
+    /// If definitions collide: a bug of this program.
+    pub fn quick_start(
+        mut self,
+        runtime: &Runtime,
+        plugins: HashSet<String>,
+        on_optimised: impl Fn() + Send + Sync + 'static,
+    ) -> wasmtime::Result<Self> {
+        if let Some(engine) = runtime.quick_engine() {
+            let compiler = Arc::new(Compiler::new(engine, self.compiler().threads())?);
+            let quick = QuickStart::new(Initializer::new(compiler, &self.scheduler), plugins);
+            self.quick = Mutex::new(Some(Arc::new(quick)));
+            self.on_optimised = Some(Box::new(on_optimised));
+        }
+        Ok(self)
+    }
+
+    fn quick(&self) -> MutexGuard<'_, Option<Arc<QuickStart>>> {
+        self.quick.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn compiler(&self) -> &Arc<Compiler> {
+        &self.initializer.compiler
     }
 
     /// Calls a function before a component is compiled, which may take seconds. It is not called for compiled code that
@@ -88,6 +128,7 @@ impl Preparer {
     }
 
     fn note_compile(&self, artifact: &Artifact) {
+        self.has_compiled.store(true, Relaxed);
         if let Some(call) = &self.on_compile {
             call(&artifact.identity);
         }
@@ -96,8 +137,19 @@ impl Preparer {
     /// Frees the memory that is only needed while stages are built. Returns true if something was compiled since the last
     /// call.
     pub fn finish_build(&self) -> bool {
-        self.for_init.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Some(quick) = &*self.quick() {
+            quick.forget();
+        }
+        self.forget();
         self.has_compiled.swap(false, Relaxed)
+    }
+
+    /// Frees what compilations share. What is compiled ahead shares functions over many builds.
+    fn forget(&self) {
+        self.initializer.forget();
+        if !self.is_ahead.load(Relaxed) {
+            self.functions.clear();
+        }
     }
 
     /// Compiles a component. The calling thread waits; the compiler threads have a low priority.
@@ -115,8 +167,8 @@ impl Preparer {
     /// # Errors
     /// If the bytes are not a valid component.
     pub fn compile_or_load(&self, artifact: &Artifact) -> Result<Component, ComponentError> {
-        let name = plain_name(&self.engine, artifact);
-        if let Some((_, component)) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name)) {
+        let name = plain_name(self.compiler(), artifact);
+        if let Some((_, component)) = self.cache.as_ref().and_then(|cache| cache.load(&self.compiler().engine, &name)) {
             return Ok(component);
         }
         let component = self.compile(artifact)?;
@@ -127,30 +179,7 @@ impl Preparer {
     }
 
     fn compile_bytes(&self, component: &[u8]) -> Result<Component, Rejection> {
-        self.take_ahead(component).map_or_else(|| self.compile_now(component), Ok)
-    }
-
-    fn compile_now(&self, component: &[u8]) -> Result<Component, Rejection> {
-        function_size::check(component)?;
-        self.has_compiled.store(true, Relaxed);
-        self.compilers.install(|| {
-            Component::from_binary(&self.engine, component).map_err(|error| {
-                let proposals = proposals::unsupported(component);
-                if proposals.is_empty() { Rejection::Compile(error) } else { Rejection::Unsupported(proposals) }
-            })
-        })
-    }
-
-    /// As [`Preparer::compile_bytes`], but compiles the same bytes only once until [`Preparer::finish_build`].
-    fn compile_for_init(&self, component: &[u8]) -> Result<Component, Rejection> {
-        let compiled = || self.for_init.lock().unwrap_or_else(PoisonError::into_inner);
-        let digest = digest(component);
-        if let Some(component) = compiled().get(&digest) {
-            return Ok(component.clone());
-        }
-        let component = self.compile_bytes(component)?;
-        compiled().insert(digest, component.clone());
-        Ok(component)
+        self.take_ahead(component).map_or_else(|| self.compiler().compile(component), Ok)
     }
 
     /// Builds a stage; `name` is its kind, or the name of a step. If the component has `lifecycle.init`, it runs now within
@@ -171,28 +200,26 @@ impl Preparer {
         let bytes = artifact.component().map_err(|error| rejected(error.into()))?;
         let has_init = Interface::read(&bytes).is_ok_and(|interface| interface.has_export(LIFECYCLE));
         let name = match has_init {
-            true => initialized_name(&self.engine, artifact, &environment),
-            false => plain_name(&self.engine, artifact),
+            true => initialized_name(self.compiler(), artifact, &environment),
+            false => plain_name(self.compiler(), artifact),
         };
-        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &name));
-        let (component, note) = match cached {
-            Some((note, component)) => (component, note),
+        let wanted = Wanted { artifact: artifact.clone(), has_init, kind, limits, environment, name };
+        let code = match self.cached(&wanted).map_err(rejected)? {
+            Some(cached) => cached,
             None => {
                 self.note_compile(artifact);
-                let compiled = if has_init {
-                    self.initialized(&bytes, kind, &limits, &environment).await.map_err(rejected)?
-                } else {
-                    (tokio::task::block_in_place(|| self.compile_bytes(&bytes)).map_err(rejected)?, Note::default())
+                let quick = self.quick().clone();
+                let quick = match quick {
+                    Some(quick) => Box::pin(quick.code(&wanted, &bytes)).await,
+                    None => None,
                 };
-                // Cached only if it fits its world: a rejected component is not needed again.
-                self.link(&compiled.0, kind).map_err(rejected)?;
-                if let Some(cache) = &self.cache {
-                    cache.store(&name, &compiled.1, &compiled.0);
+                match quick {
+                    Some(quick) => quick,
+                    None => Box::pin(self.compiled(&wanted, &bytes)).await.map_err(rejected)?,
                 }
-                compiled
             }
         };
-        if let Some(why) = &note.init_in_every_instance {
+        if let Some(why) = &code.load().init_in_every_instance {
             tracing::warn!(
                 plugin = %artifact.identity.name,
                 "`init` runs in every instance, which makes each request slower: {why}"
@@ -202,25 +229,42 @@ impl Preparer {
             plugin: artifact.identity.clone(),
             name: stage,
             limits,
-            instance_pre: self.link(&component, kind).map_err(rejected)?,
-            environment,
-            init_in_every_instance: note.init_in_every_instance.is_some(),
+            code,
+            environment: wanted.environment,
             scheduler: Arc::clone(&self.scheduler),
         }))
     }
 
-    /// The compiled component with the memory after `init`, or without it if no snapshot is possible.
-    async fn initialized(
-        &self,
-        bytes: &[u8],
-        kind: StageKind,
-        limits: &Limits,
-        environment: &StageEnvironment,
-    ) -> Result<(Component, Note), Rejection> {
-        match self.snapshot(bytes, kind, limits, environment).await? {
-            Ok(snapshot) => Ok((self.compile_bytes(&snapshot)?, Note::default())),
-            Err(why) => Ok((self.compile_for_init(bytes)?, Note { init_in_every_instance: Some(why.to_string()) })),
+    /// The code that the cache has.
+    fn cached(&self, wanted: &Wanted) -> Result<Option<SharedCode>, Rejection> {
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&self.compiler().engine, &wanted.name));
+        cached.map(|(note, component)| self.code(&component, wanted.kind, &note)).transpose()
+    }
+
+    /// The optimised code of a component that the cache does not have.
+    async fn compiled(&self, wanted: &Wanted, bytes: &Bytes) -> Result<SharedCode, Rejection> {
+        let Wanted { artifact, kind, name, .. } = wanted;
+        let cache = self.cache.as_deref();
+        let keeper = cache.filter(|_| self.keeps_functions);
+        let kept = KeptFunctions::load(keeper, &self.functions, self.compiler(), &artifact.identity, bytes);
+        let (component, note) = if wanted.has_init {
+            self.initializer.run(bytes, *kind, &wanted.limits, &wanted.environment).await?
+        } else {
+            (tokio::task::block_in_place(|| self.compile_bytes(bytes))?, Note::default())
+        };
+        // Cached only if it fits its world: a rejected component is not needed again.
+        let code = self.code(&component, *kind, &note)?;
+        if let Some(cache) = cache {
+            cache.store(name, &note, &component);
         }
+        kept.into_iter().for_each(KeptFunctions::store);
+        Ok(code)
+    }
+
+    fn code(&self, component: &Component, kind: StageKind, note: &Note) -> Result<SharedCode, Rejection> {
+        let code = Code::new(self.link(component, kind)?, kind, note.init_in_every_instance.clone())
+            .map_err(Rejection::World)?;
+        Ok(Arc::new(ArcSwap::from_pointee(code)))
     }
 
     /// Checks a component against the world of a kind, and links it.
@@ -228,44 +272,7 @@ impl Preparer {
     /// # Errors
     /// The import or export that is missing or has the wrong type.
     pub fn link(&self, component: &Component, kind: StageKind) -> Result<InstancePre<StoreState>, Rejection> {
-        let exported: Vec<_> = StageKind::ALL
-            .into_iter()
-            .filter(|kind| component.get_export_index(None, kind.interface()).is_some())
-            .collect();
-        if !exported.contains(&kind) {
-            return Err(Rejection::Kind { kind, exported });
-        }
-        let pre = self.linker.instantiate_pre(component).map_err(Rejection::World)?;
-        StageExport::new(&pre, kind).map_err(Rejection::World)?;
-        Ok(pre)
-    }
-
-    /// The component with the memory after `init`. The inner error says why there can be no snapshot, although `init` itself
-    /// succeeded.
-    async fn snapshot(
-        &self,
-        bytes: &[u8],
-        kind: StageKind,
-        limits: &Limits,
-        environment: &StageEnvironment,
-    ) -> Result<Result<Vec<u8>, NoSnapshot>, Rejection> {
-        // The time limit of `init` begins with its store; the time to compile does not count.
-        let new_store = || {
-            let meter = Arc::new(Meter::default());
-            let state = StoreState::new(environment, *limits, meter, &self.scheduler, "init");
-            new_store(&self.engine, state, Instant::now() + limits.init_deadline)
-        };
-        let init = async |store: &mut Store<StoreState>, component: &Component| -> Result<Instance, Rejection> {
-            let failed = |error: wasmtime::Error| Rejection::InitFailed(StageError::from_wasmtime(&error));
-            let pre = self.link(component, kind)?;
-            let instance = pre.instantiate_async(&mut *store).await.map_err(failed)?;
-            let schedule = Arc::clone(&store.data().schedule);
-            let call = schedule.run_guest(call_init(store, &instance));
-            let answer = tokio::time::timeout(limits.init_deadline, call).await;
-            answer.map_err(|_| Rejection::InitDeadline)?.map_err(failed)?.map_err(Rejection::Init)?;
-            Ok(instance)
-        };
-        snapshot::take(|bytes| self.compile_for_init(bytes), bytes, new_store, init).await
+        self.compiler().link(component, kind)
     }
 }
 
@@ -274,12 +281,12 @@ fn rejected(artifact: &Artifact, reason: Rejection) -> ComponentError {
 }
 
 /// The cache entry of a component that has no `init`.
-fn plain_name(engine: &Engine, artifact: &Artifact) -> EntryName {
-    EntryName::new(engine, [b"component".as_slice(), artifact.identity.digest.as_bytes()])
+fn plain_name(compiler: &Compiler, artifact: &Artifact) -> EntryName {
+    EntryName::new(&compiler.engine, [b"component".as_slice(), artifact.identity.digest.as_bytes()])
 }
 
 /// The cache entry of a component with the memory after `init`: it depends on everything that `init` can read.
-fn initialized_name(engine: &Engine, artifact: &Artifact, environment: &StageEnvironment) -> EntryName {
+fn initialized_name(compiler: &Compiler, artifact: &Artifact, environment: &StageEnvironment) -> EntryName {
     let mut parts = vec![b"initialized".as_slice(), artifact.identity.digest.as_bytes()];
     for (key, value) in environment.settings() {
         parts.extend([b"config".as_slice(), key.as_bytes(), value.as_bytes()]);
@@ -290,5 +297,5 @@ fn initialized_name(engine: &Engine, artifact: &Artifact, environment: &StageEnv
     if let Some((name, digest)) = environment.model_digest() {
         parts.extend([b"model".as_slice(), name.as_bytes(), digest.as_bytes()]);
     }
-    EntryName::new(engine, parts)
+    EntryName::new(&compiler.engine, parts)
 }

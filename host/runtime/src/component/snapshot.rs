@@ -37,7 +37,8 @@ pub enum NoSnapshot {
 }
 
 /// Runs `init` (the callback instantiates and calls it) and returns the component with the resulting memory.
-/// `compile` compiles a component for the engine of the stores.
+/// `compile` compiles a component for the engine of the stores. `forms` are forms of the component that do the same: the first
+/// that can be instrumented is used.
 /// The inner error says why no snapshot is possible; in this case `init` has run in an instance of the original.
 ///
 /// # Errors
@@ -45,6 +46,7 @@ pub enum NoSnapshot {
 pub async fn take(
     compile: impl Fn(&[u8]) -> Result<Component, Rejection>,
     bytes: &[u8],
+    forms: &[&[u8]],
     new_store: impl Fn() -> Store<StoreState>,
     init: impl AsyncFn(&mut Store<StoreState>, &Component) -> Result<Instance, Rejection>,
 ) -> Result<Result<Vec<u8>, NoSnapshot>, Rejection> {
@@ -54,16 +56,24 @@ pub async fn take(
         init(&mut new_store(), &component).await?;
         Ok(Err(why))
     };
-    // Wizer panics for some components that it does not know, such as one with an imported tag.
-    let instrumented = panics::catch(async { wizer.instrument_component(bytes) }).await;
-    let (context, instrumented) = match instrumented.unwrap_or_else(|_| Err(panicked())) {
-        Ok(instrumented) => instrumented,
-        Err(error) => return original(NoSnapshot::Wizer(error)).await,
-    };
-    let component = match compile(&instrumented) {
-        Ok(component) => component,
-        Err(error) if error.is_temporary() => return Err(error),
-        Err(error) => return original(NoSnapshot::Instrumented(error)).await,
+    let mut problem = None;
+    let mut instrumented = None;
+    for form in forms {
+        // Wizer panics for some components that it does not know, such as one with an imported tag.
+        let made = panics::catch(async { wizer.instrument_component(form) }).await.unwrap_or_else(|_| Err(panicked()));
+        match made.map_err(NoSnapshot::Wizer).map(|(context, bytes)| (context, compile(&bytes))) {
+            Ok((context, Ok(component))) => {
+                instrumented = Some((context, component));
+                break;
+            }
+            Ok((_, Err(error))) if error.is_temporary() => return Err(error),
+            Ok((_, Err(error))) => problem = Some(NoSnapshot::Instrumented(error)),
+            Err(error) => problem = Some(error),
+        }
+    }
+    let Some((context, component)) = instrumented else {
+        return original(problem.unwrap_or_else(|| NoSnapshot::Wizer(wasmtime::Error::msg("there is no component"))))
+            .await;
     };
     let mut store = new_store();
     let instance = init(&mut store, &component).await?;

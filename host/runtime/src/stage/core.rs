@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime::Store;
-use wasmtime::component::{Instance, InstancePre};
+use wasmtime::component::Instance;
 
+use super::code::{Code, SharedCode};
 use super::environment::StageEnvironment;
 use super::lifecycle::call_init;
 use super::limits::Limits;
@@ -28,12 +29,9 @@ pub struct StageCore {
     pub name: StageName,
     /// The limits of one run.
     pub limits: Limits,
-    /// The compiled and linked component.
-    pub instance_pre: InstancePre<StoreState>,
+    code: SharedCode,
     pub(crate) environment: StageEnvironment,
     pub(super) run_lengths: RunLengthPredictor,
-    /// True if `init` could not be snapshotted and runs in every instance.
-    init_in_every_instance: bool,
     /// Schedules the guest.
     pub scheduler: Arc<Scheduler>,
 }
@@ -52,12 +50,10 @@ pub struct StageParts {
     pub name: StageName,
     /// The limits of one run.
     pub limits: Limits,
-    /// The compiled and linked component.
-    pub instance_pre: InstancePre<StoreState>,
+    /// The compiled and linked component. The code can be replaced through a clone.
+    pub code: SharedCode,
     /// Settings, assets and model.
     pub environment: StageEnvironment,
-    /// True if `init` could not be snapshotted and runs in every instance.
-    pub init_in_every_instance: bool,
     /// Schedules the guest.
     pub scheduler: Arc<Scheduler>,
 }
@@ -65,10 +61,15 @@ pub struct StageParts {
 impl StageCore {
     /// Makes a stage from its parts.
     pub fn new(parts: StageParts) -> Self {
-        let StageParts { plugin, name, limits, instance_pre, environment, init_in_every_instance, scheduler } = parts;
+        let StageParts { plugin, name, limits, code, environment, scheduler } = parts;
         let run_lengths = RunLengthPredictor::default();
         let kind = name.kind();
-        Self { plugin, kind, name, limits, instance_pre, environment, run_lengths, init_in_every_instance, scheduler }
+        Self { plugin, kind, name, limits, code, environment, run_lengths, scheduler }
+    }
+
+    /// The code of the runs that begin now.
+    pub fn code(&self) -> Arc<Code> {
+        self.code.load_full()
     }
 
     /// The plugin's settings, assets and model.
@@ -124,20 +125,20 @@ impl StageCore {
         self.plugin == *plugin && self.name == *name && self.limits == *limits && self.environment.matches(environment)
     }
 
-    /// A store for one run that must end by `deadline`; `request` is its id in log events.
-    pub fn new_store(&self, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<StoreState> {
+    /// A store for one run of this code that must end by `deadline`; `request` is its id in log events.
+    pub fn new_store(&self, code: &Code, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<StoreState> {
         let state = StoreState::new(&self.environment, self.limits, meter, &self.scheduler, request);
-        new_store(self.instance_pre.engine(), state, deadline)
+        new_store(code.instance_pre.engine(), state, deadline)
     }
 
-    /// A fresh instance. Runs `init` in it if that could not be snapshotted.
+    /// A fresh instance in a store of the same code. Runs `init` in it if that could not be snapshotted.
     ///
     /// # Errors
     /// A trap or a limit.
-    pub async fn instantiate(&self, store: &mut Store<StoreState>) -> wasmtime::Result<Instance> {
-        let instance = self.instance_pre.instantiate_async(&mut *store).await?;
+    pub async fn instantiate(&self, code: &Code, store: &mut Store<StoreState>) -> wasmtime::Result<Instance> {
+        let instance = code.instance_pre.instantiate_async(&mut *store).await?;
         store.data().meter.mark_initial();
-        if self.init_in_every_instance {
+        if code.init_in_every_instance.is_some() {
             call_init(store, &instance).await?.map_err(wasmtime::Error::msg)?;
         }
         Ok(instance)

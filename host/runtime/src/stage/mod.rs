@@ -1,6 +1,6 @@
 //! A stage: one plugin with its environment and limits, run in its own store for every request.
 //!
-//! - [`bindings`]: the contract, generated from `wit/`. [`call`]: its typed calls.
+//! - [`bindings`]: the contract, generated from `wit/`. [`call`]: its typed calls. [`code`]: the compiled component.
 //! - [`bundle`]: what steps hand on. [`environment`]: the settings, assets and model of a stage.
 //! - [`store`]: the data of a store, its cap and its deadline. [`linker`]: the host functions that a guest may call.
 //!   [`wasi_nn`]: those of `wasi:nn`. `poll_limit`: those of `wasi:io/poll`.
@@ -15,6 +15,7 @@
 pub mod bindings;
 pub mod bundle;
 pub mod call;
+pub mod code;
 pub mod core;
 pub mod environment;
 pub mod error;

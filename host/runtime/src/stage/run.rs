@@ -7,6 +7,7 @@ use wasmtime::Store;
 
 use super::bindings::{Failure, Request};
 use super::call::CallResult;
+use super::code::Code;
 use super::core::StageCore;
 use super::error::{OutputLimit, StageError};
 use super::limits::MAX_RESOURCES;
@@ -24,7 +25,7 @@ impl StageCore {
         observer: &mut dyn RunObserver,
         request: &Request,
         body: Option<usize>,
-        call: impl AsyncFnOnce(&mut Store<StoreState>) -> CallResult<R>,
+        call: impl AsyncFnOnce(&Code, &mut Store<StoreState>) -> CallResult<R>,
     ) -> Result<R, StageError> {
         let meter = Arc::new(Meter::default());
         let started = Instant::now();
@@ -40,7 +41,8 @@ impl StageCore {
             guard.finish(Some(&error));
             return Err(error);
         }
-        let mut store = self.new_store(meter, &request.id, deadline);
+        let code = self.code();
+        let mut store = self.new_store(&code, meter, &request.id, deadline);
         if let Some(memory) = memory {
             store.data_mut().count_in(memory);
         }
@@ -53,7 +55,7 @@ impl StageCore {
             if body.is_some_and(|body| self.run_lengths.predicts_long(body)) {
                 schedule.acquire_permit().await;
             }
-            schedule.run_guest(call(&mut store)).await
+            schedule.run_guest(call(&code, &mut store)).await
         };
         let answer = match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
@@ -78,8 +80,9 @@ impl StageCore {
     /// Why the instance could not be created.
     pub async fn instantiate_only(&self) -> Result<Usage, StageError> {
         let meter = Arc::new(Meter::default());
-        let mut store = self.new_store(Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
-        self.instantiate(&mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
+        let code = self.code();
+        let mut store = self.new_store(&code, Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        self.instantiate(&code, &mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
         drop(store);
         Ok(meter.usage())
     }

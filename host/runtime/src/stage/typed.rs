@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::bindings::{Reply, Request};
 use super::bundle::{Bundle, Handed};
-use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport, TransformExport};
+use super::call::{InferExport, PostprocessExport, Prepared, PreprocessExport, StageExport, TransformExport};
+use super::code::Code;
 use super::core::StageCore;
 use super::error::{StageError, WrongItems};
 use super::observer::RunObserver;
@@ -25,12 +26,9 @@ fn bound_media_type(media_type: &mut String) {
 }
 
 macro_rules! typed_stage {
-    ($(#[$doc:meta])* $name:ident, $export:ident) => {
+    ($(#[$doc:meta])* $name:ident, $kind:ident, $export:ident) => {
         $(#[$doc])*
-        pub struct $name {
-            core: Arc<StageCore>,
-            export: $export,
-        }
+        pub struct $name(Arc<StageCore>);
 
         impl $name {
             /// Takes a core that is of this kind.
@@ -38,17 +36,24 @@ macro_rules! typed_stage {
             /// # Errors
             /// If its component does not export the interface of this kind.
             pub fn new(core: Arc<StageCore>) -> wasmtime::Result<Self> {
-                Ok(Self { export: $export::new(&core.instance_pre)?, core })
+                Self::export(&core.code())?;
+                Ok(Self(core))
             }
 
             /// The part that all kinds of stage share.
             pub fn core(&self) -> &Arc<StageCore> {
-                &self.core
+                &self.0
             }
 
-            /// The component's export for this kind of stage.
-            pub fn export(&self) -> &$export {
-                &self.export
+            /// The export of a code of this kind of stage.
+            ///
+            /// # Errors
+            /// If it is the code of another kind.
+            pub fn export(code: &Code) -> wasmtime::Result<&$export> {
+                match &code.export {
+                    StageExport::$kind(export) => Ok(export),
+                    _ => Err(wasmtime::Error::msg(concat!("not the code of a ", stringify!($name)))),
+                }
             }
         }
 
@@ -56,7 +61,7 @@ macro_rules! typed_stage {
             type Target = StageCore;
 
             fn deref(&self) -> &StageCore {
-                &self.core
+                &self.0
             }
         }
     };
@@ -65,21 +70,25 @@ macro_rules! typed_stage {
 typed_stage!(
     /// A preprocess stage: body → tensors and a context.
     PreprocessStage,
+    Preprocess,
     PreprocessExport
 );
 typed_stage!(
     /// An infer stage: tensors → tensors.
     InferStage,
+    Infer,
     InferExport
 );
 typed_stage!(
     /// A transform stage: tensors and a context → tensors and a context, or items.
     TransformStage,
+    Transform,
     TransformExport
 );
 typed_stage!(
     /// A postprocess stage: tensors and the context → reply.
     PostprocessStage,
+    Postprocess,
     PostprocessExport
 );
 
@@ -94,15 +103,15 @@ impl PreprocessStage {
         request: &Request,
         body: &[u8],
     ) -> Result<Prepared, StageError> {
-        let call = async |store: &mut _| {
-            let instance = self.core.instantiate(store).await?;
-            let answer = self.export.call(store, &instance, request, body).await?;
+        let call = async |code: &Code, store: &mut _| {
+            let instance = self.0.instantiate(code, store).await?;
+            let answer = Self::export(code)?.call(store, &instance, request, body).await?;
             if let Ok((_, context)) = &answer {
-                self.core.check_output(context.len())?;
+                self.0.check_output(context.len())?;
             }
             Ok(answer)
         };
-        self.core.run(observer, request, Some(body.len()), call).await
+        self.0.run(observer, request, Some(body.len()), call).await
     }
 }
 
@@ -117,15 +126,15 @@ impl InferStage {
         request: &Request,
         inputs: Tensors,
     ) -> Result<Tensors, StageError> {
-        let call = async move |store: &mut _| {
-            let instance = self.core.instantiate(store).await?;
-            let answer = self.export.call(store, &instance, request, inputs).await?;
+        let call = async move |code: &Code, store: &mut _| {
+            let instance = self.0.instantiate(code, store).await?;
+            let answer = Self::export(code)?.call(store, &instance, request, inputs).await?;
             if let Ok(outputs) = &answer {
                 OddTensor::check(outputs)?;
             }
             Ok(answer)
         };
-        self.core.run(observer, request, None, call).await
+        self.0.run(observer, request, None, call).await
     }
 }
 
@@ -141,16 +150,16 @@ impl TransformStage {
         input: Bundle,
         max_items: Option<u32>,
     ) -> Result<Handed, StageError> {
-        let call = async move |store: &mut _| {
-            let instance = self.core.instantiate(store).await?;
-            let answer = self.export.call(store, &instance, request, input).await?;
+        let call = async move |code: &Code, store: &mut _| {
+            let instance = self.0.instantiate(code, store).await?;
+            let answer = Self::export(code)?.call(store, &instance, request, input).await?;
             if let Ok(handed) = &answer {
                 WrongItems::check(handed, max_items)?;
-                self.core.check_output(handed.context_bytes())?;
+                self.0.check_output(handed.context_bytes())?;
             }
             Ok(answer)
         };
-        self.core.run(observer, request, None, call).await
+        self.0.run(observer, request, None, call).await
     }
 }
 
@@ -166,16 +175,16 @@ impl PostprocessStage {
         outputs: Tensors,
         context: &[u8],
     ) -> Result<Reply, StageError> {
-        let call = async move |store: &mut _| {
-            let instance = self.core.instantiate(store).await?;
-            let mut answer = self.export.call(store, &instance, request, outputs, context).await?;
+        let call = async move |code: &Code, store: &mut _| {
+            let instance = self.0.instantiate(code, store).await?;
+            let mut answer = Self::export(code)?.call(store, &instance, request, outputs, context).await?;
             if let Ok(reply) = &mut answer {
-                self.core.check_output(reply.body.len())?;
+                self.0.check_output(reply.body.len())?;
                 bound_media_type(&mut reply.content_type);
             }
             Ok(answer)
         };
-        self.core.run(observer, request, None, call).await
+        self.0.run(observer, request, None, call).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Components that are compiled before they are needed, so that many are compiled at the same time.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{MutexGuard, PoisonError};
 
 use wasmtime::component::Component;
@@ -18,21 +19,25 @@ impl Preparer {
         let Ok(bytes) = artifact.component() else { return };
         let Ok(interface) = Interface::read(&bytes) else { return };
         let is_cached = || {
-            let name = plain_name(&self.engine, artifact);
+            let name = plain_name(self.compiler(), artifact);
             self.cache.as_ref().is_some_and(|cache| cache.contains(&name))
         };
         if interface.kinds().is_empty() || (is_used && (interface.has_export(LIFECYCLE) || is_cached())) {
             return;
         }
+        self.is_ahead.store(true, Relaxed);
         // An error is found again when the component is needed.
-        if let Ok(component) = self.compile_now(&bytes) {
+        if let Ok(component) = self.compiler().compile(&bytes) {
+            self.has_compiled.store(true, Relaxed);
             self.ahead().insert(digest(&bytes), component);
         }
     }
 
-    /// Drops what [`Preparer::compile_ahead`] compiled and nothing has taken.
+    /// Drops what [`Preparer::compile_ahead`] compiled and nothing has taken. Call it when nothing is compiled ahead any more.
     pub fn forget_ahead(&self) {
         self.ahead().clear();
+        self.is_ahead.store(false, Relaxed);
+        self.forget();
     }
 
     /// The code of a component that was compiled before.
