@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::agreement::Agreement;
 use super::batch::{self, BatchRules, Batcher, Batches, HeldPermits};
@@ -20,6 +20,7 @@ use super::health::{Health, HealthObserver, HealthRules};
 use super::memory::{LoadFigures, MemoryMeter};
 use super::model::Model;
 use super::monitored::{MonitoredModel, Trial};
+use super::run_queue::{RunQueue, acquire};
 use super::size_limit::SizeLimit;
 use crate::cap::Meter;
 use crate::scheduling::cpu_time::thread_cpu_time;
@@ -37,11 +38,10 @@ pub struct LoadedModel {
     /// Present if runs are combined into batches.
     batcher: Option<Batcher>,
     batch_rules: Option<BatchRules>,
-    /// Bounds the runs of this model. Acquired before `backend_permits`, so that a run that waits for this model holds
-    /// nothing that another model could use.
+    /// Bounds the runs of this model.
     model_permits: Arc<Semaphore>,
-    /// Bounds the runs of the backend on the same device.
-    backend_permits: Arc<Semaphore>,
+    /// The runs that wait for a thread.
+    queue: Arc<RunQueue>,
     short_runs: ShortRunDetector,
     size_limit: Option<Arc<SizeLimit>>,
     health: Arc<Health>,
@@ -88,6 +88,7 @@ impl LoadedModel {
                 (unbatched, Some(Batcher::start(admitted, batches.rules, batches.observer, acquire)))
             }
         };
+        let queue = Arc::new(RunQueue::new(Arc::clone(&model_permits), backend_permits));
         let short_runs = ShortRunDetector::new(scheduling);
         let differences = model.properties().differences.clone();
         Ok(Self {
@@ -98,7 +99,7 @@ impl LoadedModel {
             batcher,
             batch_rules,
             model_permits,
-            backend_permits,
+            queue,
             short_runs,
             size_limit: None,
             health,
@@ -202,26 +203,17 @@ impl LoadedModel {
         let is_short = !self.model.properties().time_depends_on_values
             && self.health.hang_after().is_none()
             && self.short_runs.expects_short(bytes(&ordered));
-        // A short run does not wait for the long runs of other models.
-        let permits: HeldPermits = match is_short {
-            true => Box::new(acquire(Arc::clone(&self.model_permits)).await),
-            false => acquire_both(Arc::clone(&self.model_permits), Arc::clone(&self.backend_permits)).await,
-        };
         let this = Arc::clone(&self);
         let cancellation = Arc::new(Cancellation::default());
         // If the caller is gone, this future is dropped; the run then ends as soon as the library can stop it.
         let _end = CancelOnDrop(Arc::clone(&cancellation));
-        let run = move || {
-            let _permits = permits;
-            this.run_and_record(&ordered, &cancellation)
-        };
+        let run = move || this.run_and_record(&ordered, &cancellation);
         let result = if is_short {
+            // It does not wait for the long runs of other models.
+            let _permit = acquire(Arc::clone(&self.model_permits)).await;
             catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked))
         } else {
-            tokio::task::spawn_blocking(run).await.unwrap_or_else(|error| match error.is_panic() {
-                true => Err(RunError::Panicked),
-                false => Err(RunError::Ended),
-            })
+            self.queue.run(run).await
         };
         result.map_err(failed)
     }
@@ -283,11 +275,6 @@ impl Drop for CancelOnDrop {
 
 fn bytes(inputs: &[Tensor]) -> usize {
     inputs.iter().map(|input| input.data.len()).sum()
-}
-
-#[expect(clippy::expect_used, reason = "the semaphore is never closed")]
-async fn acquire(permits: Arc<Semaphore>) -> OwnedSemaphorePermit {
-    permits.acquire_owned().await.expect("the semaphore is never closed")
 }
 
 async fn acquire_both(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> HeldPermits {

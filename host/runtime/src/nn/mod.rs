@@ -33,6 +33,7 @@ pub mod memory;
 pub mod model;
 mod monitored;
 mod not_finite;
+mod run_queue;
 mod size_limit;
 
 pub use agreement::{Agreement, Disagreement};

@@ -1,0 +1,203 @@
+//! Runs of one model that wait for a thread.
+//!
+//! A thread that has ended a run takes the next one itself. If it gave its permits back instead, a task would be woken for
+//! them, and that task would wake another thread. On a machine whose cores are all busy, the operating system often puts that
+//! thread behind another one, while the core that became free has nothing to do.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::error::RunError;
+
+/// Computes, and returns what tells the caller.
+type Run = Box<dyn FnOnce() -> Box<dyn FnOnce() + Send> + Send>;
+
+/// The waiting runs of one model, in the order in which they came.
+pub(super) struct RunQueue {
+    waiting: Mutex<Waiting>,
+    /// Bounds the runs of this model. Acquired before `backend_permits`, so that a run that waits for this model holds
+    /// nothing that another model could use.
+    model_permits: Arc<Semaphore>,
+    /// Bounds the runs of the backend on the same device.
+    backend_permits: Arc<Semaphore>,
+    /// As many workers as the model has permits.
+    max_workers: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    runs: VecDeque<(u64, Run)>,
+    /// The number of the next run.
+    next: u64,
+    workers: usize,
+}
+
+/// The right to run the model once at a time.
+struct Permits {
+    model: OwnedSemaphorePermit,
+    backend: OwnedSemaphorePermit,
+}
+
+impl RunQueue {
+    /// A queue without runs. `model_permits` are all free.
+    pub(super) fn new(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> Self {
+        let max_workers = model_permits.available_permits();
+        Self { waiting: Mutex::default(), model_permits, backend_permits, max_workers }
+    }
+
+    /// Calls `run` on a thread for blocking work, after the runs that were here before. If this future is dropped before
+    /// that, it is never called. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If the function panics, or the server ends.
+    pub(super) async fn run<R: Send + 'static>(
+        self: &Arc<Self>,
+        run: impl FnOnce() -> Result<R, RunError> + Send + 'static,
+    ) -> Result<R, RunError> {
+        let (sender, result) = oneshot::channel();
+        let run = move || {
+            let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or(Err(RunError::Panicked));
+            // The caller may be gone.
+            Box::new(move || drop(sender.send(result))) as Box<dyn FnOnce() + Send>
+        };
+        let (number, worker) = self.add(Box::new(run));
+        if let Some(worker) = worker {
+            worker.start();
+        }
+        let _remove = RemoveOnDrop(self, number);
+        result.await.unwrap_or(Err(RunError::Ended))
+    }
+
+    /// Adds a run. Returns its number, and a worker if there is to be a further one.
+    fn add(self: &Arc<Self>, run: Run) -> (u64, Option<Worker>) {
+        let mut waiting = self.waiting();
+        let number = waiting.next;
+        waiting.next += 1;
+        waiting.runs.push_back((number, run));
+        let starts = waiting.workers < self.max_workers;
+        if starts {
+            waiting.workers += 1;
+        }
+        (number, starts.then(|| Worker { queue: Arc::clone(self), has_ended: false }))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The permits, if both are free.
+    fn free_permits(&self) -> Option<Permits> {
+        let model = Arc::clone(&self.model_permits).try_acquire_owned().ok()?;
+        let backend = Arc::clone(&self.backend_permits).try_acquire_owned().ok()?;
+        Some(Permits { model, backend })
+    }
+
+    async fn acquire(&self) -> Permits {
+        let model = acquire(Arc::clone(&self.model_permits)).await;
+        let backend = acquire(Arc::clone(&self.backend_permits)).await;
+        Permits { model, backend }
+    }
+}
+
+impl Permits {
+    /// Gives the permits to others that wait for them. Returns them if nothing waits.
+    fn renewed(self, queue: &RunQueue) -> Option<Self> {
+        drop((self.model, self.backend));
+        queue.free_permits()
+    }
+}
+
+/// Runs what waits, on one thread at a time. Counted in [`Waiting::workers`] until it is dropped.
+struct Worker {
+    queue: Arc<RunQueue>,
+    /// False unless it found nothing to run.
+    has_ended: bool,
+}
+
+impl Worker {
+    /// Starts it now, or as soon as it gets its permits.
+    fn start(self) {
+        if let Some(permits) = self.queue.free_permits() {
+            tokio::task::spawn_blocking(move || self.work(permits));
+        } else {
+            tokio::spawn(async move {
+                let permits = self.queue.acquire().await;
+                tokio::task::spawn_blocking(move || self.work(permits));
+            });
+        }
+    }
+
+    /// Runs what waits, until nothing waits or another run needs the permits.
+    fn work(mut self, mut permits: Permits) {
+        let mut next = self.next();
+        while let Some(run) = next {
+            let tell = run();
+            let renewed = permits.renewed(&self.queue);
+            match renewed {
+                Some(renewed) => {
+                    next = self.next();
+                    if next.is_none() {
+                        drop(renewed);
+                        return tell();
+                    }
+                    permits = renewed;
+                }
+                None => {
+                    self.start();
+                    return tell();
+                }
+            }
+            tell();
+        }
+    }
+
+    /// The next run. If there is none, this worker has ended.
+    fn next(&mut self) -> Option<Run> {
+        let mut waiting = self.queue.waiting();
+        let next = waiting.runs.pop_front();
+        if next.is_none() {
+            waiting.workers -= 1;
+            self.has_ended = true;
+        }
+        next.map(|(_, run)| run)
+    }
+}
+
+impl Drop for Worker {
+    /// A runtime that ends drops workers that have not ended. Without a worker nothing would answer the runs.
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let mut waiting = self.queue.waiting();
+        waiting.workers -= 1;
+        let runs = if waiting.workers == 0 { std::mem::take(&mut waiting.runs) } else { VecDeque::new() };
+        drop(waiting);
+        drop(runs);
+    }
+}
+
+/// Removes a run whose caller is gone, with its inputs.
+struct RemoveOnDrop<'a>(&'a RunQueue, u64);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting();
+        let Ok(index) = waiting.runs.binary_search_by_key(&self.1, |(number, _)| *number) else { return };
+        let run = waiting.runs.remove(index);
+        drop(waiting);
+        drop(run);
+    }
+}
+
+/// Waits for a permit.
+#[expect(clippy::expect_used, reason = "the semaphore is never closed")]
+pub(super) async fn acquire(permits: Arc<Semaphore>) -> OwnedSemaphorePermit {
+    permits.acquire_owned().await.expect("the semaphore is never closed")
+}
+
+#[cfg(test)]
+mod tests;
