@@ -3,38 +3,51 @@
 //!
 //! Each figure is the median of nine versions. A deployment lasts from the moment when the file is in the plugin folder
 //! until the first reply of its version. It is measured with a cold and with a warm compiled cache. A rollback lasts
-//! as long as its request.
+//! as long as its request. The requests that look for the new version are those of a caller with a pause of a millisecond
+//! between them: the p99 of their times, while nothing else happens and during the deployments with a cold cache.
 
 use std::time::{Duration, Instant};
 
 use plimsoll::base::bundled;
 use plimsoll::config::Config;
 use plimsoll_runtime::identity::digest;
-use plimsoll_tests::bench::Table;
+use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::{Server, TempDir, another_version, data};
 
 const VERSIONS: u8 = 9;
+const QUIET: usize = 1_000;
 /// The shipped plugins without `detect-postprocess`, because the demo's model has no boxes.
 const SHIPPED: [&str; 4] = ["image-preprocess", "infer-native", "infer-wasm", "classify-postprocess"];
 
 #[tokio::main]
 async fn main() {
-    let figures = [("bytes", 0), ("cold ms", 1), ("warm ms", 1), ("rollback ms", 1)];
+    let figures = [("bytes", 0), ("cold ms", 1), ("warm ms", 1), ("rollback ms", 1), ("quiet p99", 2), ("cold p99", 2)];
     let mut table = Table::new("deploy", &[("plugin", 22)], &figures);
     for name in SHIPPED {
         let folder = TempDir::new().expect("a folder");
         let cold = deployments(name, &folder, "first").await;
         let warm = deployments(name, &folder, "second").await;
         let bytes = bundled::plugin(name).expect("shipped").len();
-        table.row(&[name], &[bytes as f64, cold.0, warm.0, warm.1]);
+        let times = [cold.deployment, warm.deployment, warm.rollback, cold.quiet, cold.meanwhile];
+        table.row(&[name], &[&[bytes as f64], &times[..]].concat());
     }
     table
         .end(&format!("medians of {VERSIONS} versions, from the file in the folder to the first reply of its version"));
 }
 
-/// Medians in milliseconds of deploying and of rolling back nine versions. The server has its own journal, and uses the
-/// compiled cache in `folder`.
-async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
+/// Times in milliseconds.
+struct Times {
+    deployment: f64,
+    rollback: f64,
+    /// The p99 of requests while nothing else happens.
+    quiet: f64,
+    /// The p99 of requests during the deployments.
+    meanwhile: f64,
+}
+
+/// Medians of deploying and of rolling back nine versions, and the times of requests. The server has its own journal, and uses
+/// the compiled cache in `folder`.
+async fn deployments(name: &str, folder: &TempDir, run: &str) -> Times {
     let own = folder.path().join(run);
     std::fs::create_dir_all(own.join("plugins")).expect("a folder");
     let infer = if name == "infer-wasm" { "infer-wasm" } else { "infer-native" };
@@ -51,6 +64,17 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
     let server = Server::with_config(&config).await;
     let image = std::fs::read(data("digits/7.jpg")).expect("readable");
 
+    let request = async |times: &mut Vec<Duration>| {
+        let started = Instant::now();
+        let reply = server.infer("p", "", image.clone()).await;
+        times.push(started.elapsed());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        reply
+    };
+    let (mut quiet, mut meanwhile) = (Vec::new(), Vec::new());
+    for _ in 0..bench::count(QUIET) {
+        request(&mut quiet).await;
+    }
     let mut deployment_times = Vec::new();
     let mut rollback_times = Vec::new();
     for version in 0..VERSIONS {
@@ -61,12 +85,11 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
         let started = Instant::now();
         std::fs::rename(&draft, own.join(format!("plugins/{name}.wasm"))).expect("renamed");
         loop {
-            let reply = server.infer("p", "", image.clone()).await;
+            let reply = request(&mut meanwhile).await;
             if reply.headers["x-plimsoll-plugins"].to_str().expect("text").contains(&wanted) {
                 break;
             }
             assert!(started.elapsed() < Duration::from_secs(60), "{}", reply.text);
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         deployment_times.push(started.elapsed());
         let started = Instant::now();
@@ -75,10 +98,15 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> (f64, f64) {
         rollback_times.push(started.elapsed());
     }
     server.stop().await;
-    (median(deployment_times), median(rollback_times))
+    Times {
+        deployment: quantile(deployment_times, 0.5),
+        rollback: quantile(rollback_times, 0.5),
+        quiet: quantile(quiet, 0.99),
+        meanwhile: quantile(meanwhile, 0.99),
+    }
 }
 
-fn median(mut times: Vec<Duration>) -> f64 {
+fn quantile(mut times: Vec<Duration>, part: f64) -> f64 {
     times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e3
+    times[((times.len() - 1) as f64 * part).round() as usize].as_secs_f64() * 1e3
 }

@@ -33,6 +33,7 @@ mod config_sources;
 mod connections;
 mod console;
 mod console_data;
+mod core_engines;
 mod corpus;
 mod credentials;
 mod crop;

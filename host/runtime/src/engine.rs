@@ -1,4 +1,4 @@
-//! The wasmtime engine: one for the process, with pooled instances and an epoch that advances.
+//! The wasmtime engines: one for all cores and one for each, with pooled instances and an epoch that advances.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,15 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use serde::Serialize;
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
 
+use self::cores::CoreEngines;
 use self::function_cache::FunctionCache;
 use crate::panics::fault_point;
 use crate::scheduling::tick::TICK;
 use crate::scheduling::{Scheduler, Scheduling};
 
+pub mod cores;
 pub mod function_cache;
+mod pool_usage;
+
+pub use pool_usage::PoolUsage;
 
 /// Components from Rust have three core instances, those from JavaScript and Python up to a dozen.
 const CORE_INSTANCES_PER_STAGE: u32 = 16;
@@ -48,6 +52,8 @@ pub struct Runtime {
     pub scheduler: Arc<Scheduler>,
     /// Functions that `engine` has compiled. They are cleared when the stages are built.
     pub functions: Arc<FunctionCache>,
+    /// An engine for each core, in addition to `engine`, with the same settings.
+    pub cores: Arc<CoreEngines>,
     quick: Arc<OnceLock<Option<Engine>>>,
     ticker: Arc<Ticker>,
 }
@@ -74,7 +80,15 @@ impl Runtime {
                 Engine::new(&config)?
             }
         };
-        let this = Self::with_engine(engine, functions, scheduling)?;
+        let cores = match is_pooled {
+            true => CoreEngines::new(|| {
+                let mut pool = pool(cores::SLOTS);
+                pool.max_unused_warm_slots(cores::WARM_SLOTS);
+                Engine::new(self::config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
+            }),
+            false => CoreEngines::none(),
+        };
+        let this = Self::with_engine(engine, cores, functions, scheduling)?;
         if !is_pooled {
             // There is even less address space for instances on demand of a second engine.
             let _ = this.quick.set(None);
@@ -88,21 +102,28 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::new`].
     pub fn with_guest_debug() -> wasmtime::Result<Self> {
-        Self::with_engine(Engine::new(config().guest_debug(true))?, Arc::default(), Scheduling::Fair)
+        let engine = Engine::new(config().guest_debug(true))?;
+        Self::with_engine(engine, CoreEngines::none(), Arc::default(), Scheduling::Fair)
     }
 
-    fn with_engine(engine: Engine, functions: Arc<FunctionCache>, scheduling: Scheduling) -> wasmtime::Result<Self> {
-        let quick = Arc::new(OnceLock::<Option<Engine>>::new());
-        let (ticks, also) = (engine.clone(), Arc::clone(&quick));
+    fn with_engine(
+        engine: Engine,
+        cores: CoreEngines,
+        functions: Arc<FunctionCache>,
+        scheduling: Scheduling,
+    ) -> wasmtime::Result<Self> {
+        let (quick, cores) = (Arc::new(OnceLock::<Option<Engine>>::new()), Arc::new(cores));
+        let (ticks, also, of_cores) = (engine.clone(), Arc::clone(&quick), Arc::clone(&cores));
         let ticker = Arc::new(Ticker::start(move || {
             fault_point("epoch");
             ticks.increment_epoch();
+            of_cores.all_open().for_each(Engine::increment_epoch);
             if let Some(Some(quick)) = also.get() {
                 quick.increment_epoch();
             }
         })?);
         let scheduler = Scheduler::new(scheduling).with_clock(Arc::clone(&ticker) as Arc<_>);
-        Ok(Self { ticker, engine, functions, quick, scheduler: Arc::new(scheduler) })
+        Ok(Self { ticker, engine, cores, functions, quick, scheduler: Arc::new(scheduler) })
     }
 
     /// The engine that compiles in one pass ([Winch](https://docs.rs/wasmtime-winch)): in an eighth of the time, to code that
@@ -117,9 +138,9 @@ impl Runtime {
         self.quick.get_or_init(|| if is_known { open() } else { None }).as_ref()
     }
 
-    /// The current use of the instance pool; `None` if instances are allocated on demand.
+    /// The current use of the instance pools; `None` if instances are allocated on demand.
     pub fn pool_usage(&self) -> Option<PoolUsage> {
-        PoolUsage::read(&self.engine)
+        PoolUsage::of(std::iter::once(&self.engine).chain(self.cores.all_open()))
     }
 
     /// The state of the thread that advances the epoch. If it does not run, no deadline of a guest is enforced.
@@ -138,44 +159,6 @@ pub struct EpochThread {
     pub is_running: bool,
     /// How often it panicked and continued.
     pub panics: u64,
-}
-
-/// The pool of instances: slots in use, and what unused slots still hold.
-/// See [`PoolingAllocatorMetrics`](wasmtime::PoolingAllocatorMetrics).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct PoolUsage {
-    /// Component instances in use.
-    pub component_instances: u64,
-    /// Core instances in use.
-    pub core_instances: u64,
-    /// Linear memories in use.
-    pub memories: u64,
-    /// Tables in use.
-    pub tables: u64,
-    /// Fiber stacks in use.
-    pub stacks: u64,
-    /// Unused memories that the next instance of the same component can reuse as they are.
-    pub unused_warm_memories: u64,
-    /// Bytes that unused memories keep resident.
-    pub unused_memory_bytes: u64,
-    /// Bytes that unused tables keep resident.
-    pub unused_table_bytes: u64,
-}
-
-impl PoolUsage {
-    fn read(engine: &Engine) -> Option<Self> {
-        let pool = engine.pooling_allocator_metrics()?;
-        Some(Self {
-            component_instances: pool.component_instances(),
-            core_instances: pool.core_instances(),
-            memories: pool.memories() as u64,
-            tables: pool.tables() as u64,
-            stacks: pool.stacks() as u64,
-            unused_warm_memories: pool.unused_warm_memories().into(),
-            unused_memory_bytes: pool.unused_memory_bytes_resident() as u64,
-            unused_table_bytes: pool.unused_table_bytes_resident() as u64,
-        })
-    }
 }
 
 /// The settings that all engines share; instances are allocated on demand.

@@ -23,6 +23,7 @@ use wasmtime::component::Component;
 use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key, read_regular};
 use super::draft::{Draft, remove_dead_drafts};
 use super::entry_name::EntryName;
+use super::trusted;
 
 type Authenticator = Hmac<Sha256>;
 
@@ -141,7 +142,7 @@ impl CompiledCache {
     pub fn load(&self, engine: &Engine, name: &EntryName) -> Option<(Note, Component)> {
         self.open_entry(name, &self.path(name, CODE), |note, code| {
             let note = serde_json::from_slice(note).map_err(EntryError::Note)?;
-            let component = load_trusted(engine, code).map_err(EntryError::Code)?;
+            let component = trusted::load(engine, code).map_err(EntryError::Code)?;
             Ok((note, component))
         })
     }
@@ -283,14 +284,4 @@ impl CompiledCache {
         }
         Ok(self.max_bytes.saturating_sub(total).min(self.max_bytes / PRUNES))
     }
-}
-
-/// The only place where the process loads compiled code that does not come from its own compiler, but for functions: Cranelift
-/// reads them, from entries that are authenticated in the same way.
-#[allow(unsafe_code, reason = "measured by the bench `deploy`: 47 ms instead of 1.8 s for `image-preprocess`")]
-fn load_trusted(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` requires bytes that `Component::serialize` of this version of wasmtime wrote. The caller has
-    // authenticated them with a key that only this user can read, together with a name that includes the hash of wasmtime's
-    // version and of the engine's settings. They are in memory, so they cannot change after the check.
-    unsafe { Component::deserialize(engine, code) }
 }

@@ -12,7 +12,7 @@
 //! - [`preparer`]: from an artifact to a stage, with the cache, and quickly at the start.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
 //! - [`compiled_cache`]: compiled code on disk. [`entry_name`], `cache_key`: the names of its entries, and the key. `draft`: its
-//!   files while they are written.
+//!   files while they are written. `trusted`: loads compiled code.
 
 pub mod artifact;
 mod cache_key;
@@ -30,6 +30,7 @@ pub mod preparer;
 pub mod proposals;
 mod public_globals;
 pub mod snapshot;
+mod trusted;
 
 pub use artifact::{Artifact, Metadata};
 pub use compiled_cache::{CacheError, CompiledCache};

@@ -8,12 +8,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use wasmtime::component::{Component, InstancePre};
 
+use self::copies::Copier;
 use self::kept_functions::KeptFunctions;
+use self::names::{initialized_name, plain_name};
 use self::quick_start::{QuickStart, Unoptimised, Wanted};
 use super::artifact::Artifact;
 use super::compiled_cache::{CompiledCache, Note};
 use super::compiler::{self, Compiler};
-use super::entry_name::EntryName;
 use super::error::{ComponentError, Rejection};
 use super::exports::Interface;
 use super::initializer::Initializer;
@@ -29,7 +30,9 @@ use crate::stage::limits::Limits;
 use crate::stage::{StageEnvironment, StoreState};
 
 mod ahead;
+mod copies;
 mod kept_functions;
+mod names;
 mod optimiser;
 mod quick_start;
 
@@ -39,6 +42,7 @@ pub struct Preparer {
     scheduler: Arc<Scheduler>,
     cache: Option<Arc<CompiledCache>>,
     functions: Arc<FunctionCache>,
+    copier: Arc<Copier>,
     /// True if functions are kept for the next versions of plugins.
     keeps_functions: bool,
     /// `None` except at a quick start.
@@ -68,6 +72,7 @@ impl Preparer {
     pub fn new(runtime: &Runtime, cache: Option<CompiledCache>) -> wasmtime::Result<Self> {
         let compiler = Arc::new(Compiler::new(&runtime.engine, &compiler::threads()?)?);
         Ok(Self {
+            copier: Copier::new(runtime, compiler.threads()),
             initializer: Initializer::new(compiler, &runtime.scheduler),
             scheduler: Arc::clone(&runtime.scheduler),
             cache: cache.map(Arc::new),
@@ -264,7 +269,7 @@ impl Preparer {
     fn code(&self, component: &Component, kind: StageKind, note: &Note) -> Result<SharedCode, Rejection> {
         let code = Code::new(self.link(component, kind)?, kind, note.init_in_every_instance.clone())
             .map_err(Rejection::World)?;
-        Ok(Arc::new(ArcSwap::from_pointee(code)))
+        Ok(Arc::new(ArcSwap::from_pointee(self.copier.with_copies(code, component, kind))))
     }
 
     /// Checks a component against the world of a kind, and links it.
@@ -278,24 +283,4 @@ impl Preparer {
 
 fn rejected(artifact: &Artifact, reason: Rejection) -> ComponentError {
     ComponentError { plugin: artifact.identity.name.to_string(), reason }
-}
-
-/// The cache entry of a component that has no `init`.
-fn plain_name(compiler: &Compiler, artifact: &Artifact) -> EntryName {
-    EntryName::new(&compiler.engine, [b"component".as_slice(), artifact.identity.digest.as_bytes()])
-}
-
-/// The cache entry of a component with the memory after `init`: it depends on everything that `init` can read.
-fn initialized_name(compiler: &Compiler, artifact: &Artifact, environment: &StageEnvironment) -> EntryName {
-    let mut parts = vec![b"initialized".as_slice(), artifact.identity.digest.as_bytes()];
-    for (key, value) in environment.settings() {
-        parts.extend([b"config".as_slice(), key.as_bytes(), value.as_bytes()]);
-    }
-    for (name, digest) in environment.asset_digests() {
-        parts.extend([b"asset".as_slice(), name.as_bytes(), digest.as_bytes()]);
-    }
-    if let Some((name, digest)) = environment.model_digest() {
-        parts.extend([b"model".as_slice(), name.as_bytes(), digest.as_bytes()]);
-    }
-    EntryName::new(&compiler.engine, parts)
 }

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -23,7 +24,7 @@ pub(super) struct RunQueue {
     model_permits: Arc<Semaphore>,
     /// Bounds the runs of the backend on the same device.
     backend_permits: Arc<Semaphore>,
-    /// As many workers as the model has permits.
+    /// As many workers as can have permits. Further ones would only wait, before the runs of other models.
     max_workers: usize,
 }
 
@@ -42,14 +43,15 @@ struct Permits {
 }
 
 impl RunQueue {
-    /// A queue without runs. `model_permits` are all free.
+    /// A queue without runs. `model_permits` are all free. A backend has as many permits as the machine has cores.
     pub(super) fn new(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> Self {
-        let max_workers = model_permits.available_permits();
+        let cores = available_parallelism().map_or(1, usize::from);
+        let max_workers = model_permits.available_permits().min(cores);
         Self { waiting: Mutex::default(), model_permits, backend_permits, max_workers }
     }
 
     /// Calls `run` on a thread for blocking work, after the runs that were here before. If this future is dropped before
-    /// that, it is never called. Needs a tokio runtime.
+    /// that, it is never called. All callers must be in one tokio runtime: its end is the end of all waiting runs.
     ///
     /// # Errors
     /// If the function panics, or the server ends.
@@ -64,10 +66,10 @@ impl RunQueue {
             Box::new(move || drop(sender.send(result))) as Box<dyn FnOnce() + Send>
         };
         let (number, worker) = self.add(Box::new(run));
+        let _remove = RemoveOnDrop(self, number);
         if let Some(worker) = worker {
             worker.start();
         }
-        let _remove = RemoveOnDrop(self, number);
         result.await.unwrap_or(Err(RunError::Ended))
     }
 

@@ -29,7 +29,9 @@ const LONGEST_YIELD: Duration = TICK.saturating_mul(2);
 /// The instance pool needs this many slots more than there are requests.
 pub const EXTRA_RUNS: u32 = 16;
 
-/// The CPU permits of all guests of one engine.
+/// The CPU permits of all guests. Each run counts a reference, so nothing else is in the same line of the cache.
+#[derive(Clone)]
+#[repr(align(128))]
 pub struct Scheduler {
     permits: Arc<Semaphore>,
     /// The right of a request to use an instance in addition to its own; see [`EXTRA_RUNS`].

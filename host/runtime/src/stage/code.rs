@@ -1,14 +1,22 @@
 //! The code of a stage: the compiled and linked component, and its export. The code of a stage can be replaced by that of
 //! another compiler; a run keeps the code that it began with.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use wasmtime::component::InstancePre;
 
 use super::call::StageExport;
 use super::store::StoreState;
+use crate::engine::cores::{CoreEngines, Place};
 use crate::kind::StageKind;
+
+/// After this many runs within [`BUSY_MILLISECONDS`], a stage gets a copy of its code for each core. With fewer, the cores
+/// rarely meet.
+const BUSY_RUNS: u32 = 256;
+const BUSY_MILLISECONDS: u64 = 1_000;
 
 /// The compiled and linked component of a stage.
 pub struct Code {
@@ -18,10 +26,29 @@ pub struct Code {
     pub export: StageExport,
     /// Why `init` must run in every instance, if no snapshot of it is possible.
     pub init_in_every_instance: Option<String>,
+    copies: Option<Copies>,
 }
 
 /// The code of a stage, which can be replaced while runs use it.
 pub type SharedCode = Arc<ArcSwap<Code>>;
+
+/// Starts to make the copies of a code on another thread.
+pub type StartCopies = Box<dyn Fn(&Arc<CopiesOfCode>) + Send + Sync>;
+
+/// The copies of a code by the core, as far as they are made.
+pub struct CopiesOfCode(Box<[OnceLock<Arc<Code>>]>);
+
+/// The copies of a code, and when they are made.
+struct Copies {
+    cores: Arc<CoreEngines>,
+    made: Arc<CopiesOfCode>,
+    start: StartCopies,
+    begin: Instant,
+    /// When the runs are counted from, in milliseconds since `begin`.
+    counted_from: AtomicU64,
+    /// How many runs there were since then.
+    runs: AtomicU32,
+}
 
 impl Code {
     /// The code of a component that is linked already.
@@ -33,6 +60,72 @@ impl Code {
         kind: StageKind,
         init_in_every_instance: Option<String>,
     ) -> wasmtime::Result<Self> {
-        Ok(Self { export: StageExport::new(&instance_pre, kind)?, instance_pre, init_in_every_instance })
+        Ok(Self { export: StageExport::new(&instance_pre, kind)?, instance_pre, init_in_every_instance, copies: None })
+    }
+
+    /// The same, which gets a copy for each core when it runs often. `start` is called at most once.
+    #[must_use]
+    pub fn with_copies(self, cores: &Arc<CoreEngines>, start: StartCopies) -> Self {
+        if cores.count() == 0 {
+            return self;
+        }
+        let copies = Copies {
+            cores: Arc::clone(cores),
+            made: Arc::new(CopiesOfCode((0..cores.count()).map(|_| OnceLock::new()).collect())),
+            start,
+            begin: Instant::now(),
+            counted_from: AtomicU64::new(0),
+            runs: AtomicU32::new(0),
+        };
+        Self { copies: Some(copies), ..self }
+    }
+
+    /// The copy for the core on which this thread runs, and a place for one instance of it. `None` if there is no copy yet, or
+    /// no place. Each call counts as a run.
+    pub fn of_this_core(&self) -> Option<(Arc<Self>, Place)> {
+        let copies = self.copies.as_ref()?;
+        let core = copies.cores.this_core();
+        let Some(copy) = copies.made.0.get(core)?.get() else {
+            copies.count_run();
+            return None;
+        };
+        Some((Arc::clone(copy), copies.cores.place(core)?))
+    }
+
+    /// Makes the copies, however often the code has run. Returns how many there are already.
+    pub fn copy_now(&self) -> usize {
+        let Some(copies) = &self.copies else { return 0 };
+        if copies.runs.swap(u32::MAX, Relaxed) <= BUSY_RUNS {
+            (copies.start)(&copies.made);
+        }
+        copies.made.0.iter().filter(|copy| copy.get().is_some()).count()
+    }
+}
+
+impl Copies {
+    /// Counts a run for whose core there is no copy, and starts to make the copies when there were enough.
+    fn count_run(&self) {
+        // More than that means that the copies were started.
+        if self.runs.load(Relaxed) > BUSY_RUNS {
+            return;
+        }
+        let now = self.begin.elapsed().as_millis() as u64;
+        match self.runs.fetch_add(1, Relaxed) {
+            0 => self.counted_from.store(now, Relaxed),
+            BUSY_RUNS if now.saturating_sub(self.counted_from.load(Relaxed)) > BUSY_MILLISECONDS => {
+                self.runs.store(0, Relaxed);
+            }
+            BUSY_RUNS => (self.start)(&self.made),
+            _ => {}
+        }
+    }
+}
+
+impl CopiesOfCode {
+    /// Sets the copy for a core. Another one that is there already stays.
+    pub fn set(&self, core: usize, copy: Code) {
+        if let Some(slot) = self.0.get(core) {
+            let _ = slot.set(Arc::new(copy));
+        }
     }
 }

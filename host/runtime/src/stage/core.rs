@@ -1,7 +1,7 @@
 //! The part that all kinds of stage share: a plugin with its environment and limits, ready to be instantiated.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use wasmtime::Store;
@@ -13,6 +13,7 @@ use super::lifecycle::call_init;
 use super::limits::Limits;
 use super::store::{StoreState, new_store};
 use crate::cap::Meter;
+use crate::engine::cores::Place;
 use crate::identity::Identity;
 use crate::kind::{StageKind, StageName};
 use crate::nn::{InputError, LoadedModel, Signature};
@@ -34,6 +35,22 @@ pub struct StageCore {
     pub(super) run_lengths: RunLengthPredictor,
     /// Schedules the guest.
     pub scheduler: Arc<Scheduler>,
+    /// By the core.
+    shared_by_core: OnceLock<Box<[SharedByCore]>>,
+}
+
+/// What all runs on one core share, and no others, so that its references are counted in the cache of that core.
+struct SharedByCore {
+    environment: StageEnvironment,
+    scheduler: Arc<Scheduler>,
+}
+
+/// What one run needs. Drop it after the store.
+pub(super) struct RunParts<'a> {
+    /// The code.
+    pub(super) code: Arc<Code>,
+    shared: Option<&'a SharedByCore>,
+    _place: Option<Place>,
 }
 
 impl fmt::Debug for StageCore {
@@ -64,12 +81,29 @@ impl StageCore {
         let StageParts { plugin, name, limits, code, environment, scheduler } = parts;
         let run_lengths = RunLengthPredictor::default();
         let kind = name.kind();
-        Self { plugin, kind, name, limits, code, environment, run_lengths, scheduler }
+        Self { plugin, kind, name, limits, code, environment, run_lengths, scheduler, shared_by_core: OnceLock::new() }
     }
 
     /// The code of the runs that begin now.
     pub fn code(&self) -> Arc<Code> {
         self.code.load_full()
+    }
+
+    /// What a run needs: those of the core on which this thread runs now, if the stage runs often. The run may be moved to
+    /// another core later, which only costs speed.
+    pub(super) fn run_parts(&self) -> RunParts<'_> {
+        let code = self.code.load();
+        let Some((code, place)) = code.of_this_core() else {
+            return RunParts { code: Arc::clone(&code), shared: None, _place: None };
+        };
+        let shared = self.shared_by_core.get_or_init(|| {
+            let of_core = |_| SharedByCore {
+                environment: self.environment.for_core(),
+                scheduler: Arc::new(Scheduler::clone(&self.scheduler)),
+            };
+            (0..place.cores()).map(of_core).collect()
+        });
+        RunParts { code, shared: shared.get(place.core()), _place: Some(place) }
     }
 
     /// The plugin's settings, assets and model.
@@ -129,6 +163,22 @@ impl StageCore {
     pub fn new_store(&self, code: &Code, meter: Arc<Meter>, request: &str, deadline: Instant) -> Store<StoreState> {
         let state = StoreState::new(&self.environment, self.limits, meter, &self.scheduler, request);
         new_store(code.instance_pre.engine(), state, deadline)
+    }
+
+    /// As [`StageCore::new_store`].
+    pub(super) fn store_with(
+        &self,
+        parts: &RunParts<'_>,
+        meter: Arc<Meter>,
+        request: &str,
+        deadline: Instant,
+    ) -> Store<StoreState> {
+        let (environment, scheduler) = match parts.shared {
+            Some(shared) => (&shared.environment, &shared.scheduler),
+            None => (&self.environment, &self.scheduler),
+        };
+        let state = StoreState::new(environment, self.limits, meter, scheduler, request);
+        new_store(parts.code.instance_pre.engine(), state, deadline)
     }
 
     /// A fresh instance in a store of the same code. Runs `init` in it if that could not be snapshotted.

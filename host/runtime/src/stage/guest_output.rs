@@ -11,6 +11,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use super::environment::StageEnvironment;
+
 /// Maximum bytes of output of one stage run. More is dropped, with one event that says so, so that a guest cannot fill the
 /// disk.
 const MAX_LOG_BYTES: usize = 64 << 10;
@@ -18,10 +20,9 @@ const MAX_LOG_BYTES: usize = 64 << 10;
 const MAX_LINE: usize = 4 << 10;
 
 /// The fields of every event.
-#[derive(Debug)]
 pub struct GuestIdentity {
-    /// The plugin's name.
-    pub plugin: Arc<str>,
+    /// Has the plugin's name.
+    pub environment: StageEnvironment,
     /// The request's id; empty during `init`.
     pub request: String,
     /// True if the output is dropped.
@@ -76,7 +77,7 @@ impl Lines {
 
     fn event(&self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        let GuestIdentity { plugin, request, .. } = &*self.source;
+        let (plugin, request) = (self.source.environment.plugin(), &self.source.request);
         tracing::info!(target: "plimsoll::guest", %plugin, %request, stream = self.stream, "{}", line.trim_end());
     }
 }

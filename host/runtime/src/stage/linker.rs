@@ -20,7 +20,9 @@ pub fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<StoreState>>
     use imports::{plimsoll::stage, wasi::nn};
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut StoreState| WasiConfig::from(&*state.config))?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut StoreState| {
+        WasiConfig::from(state.environment.config())
+    })?;
     stage::assets::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     stage::regions::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;
     stage::types::add_to_linker::<StoreState, HasSelf<StoreState>>(&mut linker, |state| state)?;

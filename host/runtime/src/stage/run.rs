@@ -41,8 +41,9 @@ impl StageCore {
             guard.finish(Some(&error));
             return Err(error);
         }
-        let code = self.code();
-        let mut store = self.new_store(&code, meter, &request.id, deadline);
+        let parts = self.run_parts();
+        let code = &parts.code;
+        let mut store = self.store_with(&parts, meter, &request.id, deadline);
         if let Some(memory) = memory {
             store.data_mut().count_in(memory);
         }
@@ -55,7 +56,7 @@ impl StageCore {
             if body.is_some_and(|body| self.run_lengths.predicts_long(body)) {
                 schedule.acquire_permit().await;
             }
-            schedule.run_guest(call(&code, &mut store)).await
+            schedule.run_guest(call(code, &mut store)).await
         };
         let answer = match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
@@ -80,9 +81,9 @@ impl StageCore {
     /// Why the instance could not be created.
     pub async fn instantiate_only(&self) -> Result<Usage, StageError> {
         let meter = Arc::new(Meter::default());
-        let code = self.code();
-        let mut store = self.new_store(&code, Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
-        self.instantiate(&code, &mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
+        let parts = self.run_parts();
+        let mut store = self.store_with(&parts, Arc::clone(&meter), "", Instant::now() + self.limits.deadline);
+        self.instantiate(&parts.code, &mut store).await.map_err(|error| StageError::from_wasmtime(&error))?;
         drop(store);
         Ok(meter.usage())
     }

@@ -10,16 +10,15 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_config::WasiConfigVariables;
 
-use super::environment::{Asset, StageEnvironment};
+use super::environment::StageEnvironment;
 use super::error::DeadlinePassed;
 use super::guest_clock::GuestClock;
 use super::guest_output::{GuestIdentity, LogStream};
 use super::limits::{Limits, MAX_RANDOM, MAX_RESOURCES, MAX_RESOURCES_OF_MANY_CALLS};
 use crate::cap::{MemoryCap, Meter, RequestMemory};
+use crate::nn::NnError;
 use crate::nn::handles::{ExecutionContext, Graph};
-use crate::nn::{LoadedModel, NnError};
 use crate::scheduling::tick::TickAction;
 use crate::scheduling::{CpuSchedule, Scheduler};
 use crate::tensor::Tensor;
@@ -36,15 +35,13 @@ pub struct StoreState {
     pub(crate) tensor_bytes: u64,
     /// The error of the last `wasi:nn` call, if it failed. The reply uses its message.
     pub(crate) last_nn_error: Option<NnError>,
-    pub(crate) model: Option<(String, Arc<LoadedModel>)>,
     pub(crate) cap: MemoryCap,
     /// The limit of the whole request, if it has one.
     pub(crate) request: Option<Arc<RequestMemory>>,
     pub(crate) schedule: Arc<CpuSchedule>,
-    pub(super) config: Arc<WasiConfigVariables>,
+    pub(super) environment: StageEnvironment,
     wasi: WasiCtx,
     guest: Arc<GuestIdentity>,
-    assets: Arc<BTreeMap<String, Asset>>,
 }
 
 impl StoreState {
@@ -82,7 +79,7 @@ impl StoreState {
         request: &str,
     ) -> Self {
         let guest = Arc::new(GuestIdentity {
-            plugin: Arc::clone(&environment.plugin),
+            environment: environment.clone(),
             request: request.to_owned(),
             is_muted: AtomicBool::new(false),
         });
@@ -103,11 +100,9 @@ impl StoreState {
             schedule: Arc::new(CpuSchedule::new(scheduler)),
             tensor_bytes: 0,
             last_nn_error: None,
-            model: environment.model.clone(),
-            config: Arc::clone(&environment.config),
+            environment: environment.clone(),
             wasi: wasi.build(),
             guest,
-            assets: Arc::clone(&environment.assets),
         }
     }
 
@@ -148,8 +143,8 @@ impl StoreState {
 
     /// The bytes of an asset.
     pub(super) fn asset(&self, name: &str) -> Result<Arc<Vec<u8>>, UnknownAsset> {
-        self.assets.get(name).map(|asset| Arc::clone(&asset.bytes)).ok_or_else(|| {
-            let known = self.assets.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.environment.asset(name).map(|asset| Arc::clone(&asset.bytes)).ok_or_else(|| {
+            let known = self.environment.asset_digests().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
             UnknownAsset { name: name.to_owned(), known }
         })
     }

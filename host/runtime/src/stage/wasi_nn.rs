@@ -183,10 +183,10 @@ impl graph::Host for StoreState {
 
     fn load_by_name(&mut self, name: String) -> wasmtime::Result<Result<Resource<Graph>, Resource<NnError>>> {
         self.last_nn_error = None;
-        match &self.model {
+        match self.environment.named_model() {
             Some((known, model)) if *known == name => Ok(Ok(self.table.push(Graph(Arc::clone(model)))?)),
             other => {
-                let known = other.as_ref().map_or("it has none".to_owned(), |(known, _)| format!("it has `{known}`"));
+                let known = other.map_or("it has none".to_owned(), |(known, _)| format!("it has `{known}`"));
                 self.nn_error(NnError {
                     kind: NnErrorKind::NotFound,
                     message: format!("this stage has no model `{name}`; {known}"),

@@ -106,7 +106,10 @@ impl Route {
     pub fn stage(&self, stage: &StageCore, metrics: &Metrics) -> Arc<StageSeries> {
         let known = |stages: &[Arc<StageSeries>]| stages.iter().find(|series| series.is_of(stage)).map(Arc::clone);
         if let Some(series) = known(&self.stages.read().unwrap_or_else(PoisonError::into_inner)) {
-            series.max_memory.store(stage.limits.max_memory, Relaxed);
+            // A write would take the line from the caches of the other cores.
+            if series.max_memory.load(Relaxed) != stage.limits.max_memory {
+                series.max_memory.store(stage.limits.max_memory, Relaxed);
+            }
             return series;
         }
         let mut stages = self.stages.write().unwrap_or_else(PoisonError::into_inner);

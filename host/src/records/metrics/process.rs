@@ -1,4 +1,4 @@
-//! The metrics of the process and of the instance pool. They are updated when the metrics are read.
+//! The metrics of the process and of the instance pools. They are updated when the metrics are read.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use super::named_registry::Registry;
 use crate::base::process::{ProcessMemory, ProcessUse};
 use crate::records::time::unix_seconds;
 
-/// The metrics of the process and of the instance pool.
+/// The metrics of the process and of the instance pools.
 pub(super) struct ProcessMetrics {
     resident: Gauge,
     cgroup: Family<CgroupLabels, Gauge>,
@@ -58,8 +58,8 @@ impl ProcessMetrics {
         let help = "Resident memory of the process";
         registry.register_with_unit("process_resident", help, Unit::Bytes, resident.clone());
         let cgroup = "Memory of the process's cgroup, and its limit";
-        let used = "Slots of the instance pool that are in use";
-        let unused = "Bytes that unused slots of the instance pool keep resident";
+        let used = "Slots of the instance pools that are in use";
+        let unused = "Bytes that unused slots of the instance pools keep resident";
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(unix_seconds(SystemTime::now()));
         registry.register_with_unit("process_start_time", "When the process started, since 1970", Unit::Seconds, start);

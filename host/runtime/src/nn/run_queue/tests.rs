@@ -145,6 +145,33 @@ fn other_models_and_short_runs_get_their_turns() {
 }
 
 #[test]
+fn a_model_without_a_limit_of_its_own_waits_as_few_times_as_there_are_cores() {
+    runtime().block_on(async {
+        let cores = available_parallelism().expect("known").get();
+        let backend = Arc::new(Semaphore::new(1));
+        let ((queue, _), (other, _)) = (queue(Semaphore::MAX_PERMITS, &backend), queue(1, &backend));
+        let (run, open, begun) = gate();
+        let mut runs = vec![added(&queue, run).await];
+        begun.await.expect("it began");
+        let log = Log::default();
+        for number in 1..=50 {
+            runs.push(added(&queue, log.run(number)).await);
+        }
+        assert_eq!(queue.waiting().workers, cores.min(51));
+        runs.push(added(&other, log.run(100)).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(open);
+        for run in runs {
+            run.await.expect("no panic").expect("a result");
+        }
+        let numbers = log.numbers();
+        let place = numbers.iter().position(|number| *number == 100).expect("it was called");
+        assert!(place <= cores + 1, "{numbers:?}");
+        assert_eq!(queue.waiting().workers, 0);
+    });
+}
+
+#[test]
 fn a_run_whose_caller_is_gone_is_dropped_with_its_inputs() {
     runtime().block_on(async {
         let (queue, _) = queue(1, &Arc::new(Semaphore::new(1)));

@@ -1,0 +1,153 @@
+//! A stage that has run often gets a copy of its code for each core, in an engine of that core. All promises hold there, too.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use plimsoll_runtime::engine::PoolUsage;
+use plimsoll_runtime::engine::cores::SLOTS;
+use plimsoll_tests::{Reply, Server, Site, guests_config, stamped, stamped_reply};
+use tokio::task::JoinSet;
+
+use crate::wrapped::until;
+
+/// Makes the copies of all stages of the pipeline `p`. Returns false on a machine with one core, where there are none.
+async fn copied(server: &Server) -> bool {
+    let cores = server.app.runtime.cores.count();
+    let pipeline = server.app.pipeline("p").expect("served");
+    let infer = pipeline.chips.values().next().expect("a chip");
+    for stage in [pipeline.preprocess.core(), infer.core(), pipeline.postprocess.core()] {
+        until("copies", async || stage.code().copy_now() == cores).await;
+    }
+    cores > 0
+}
+
+/// How many instances are live in all pools, and in that of the engine that all cores share.
+fn live(server: &Server) -> [u64; 2] {
+    let runtime = &server.app.runtime;
+    let common = runtime.engine.pooling_allocator_metrics().expect("a pool");
+    [
+        runtime
+            .pool_usage()
+            .as_ref()
+            .map(|PoolUsage { component_instances, .. }| *component_instances)
+            .expect("a pool"),
+        common.component_instances(),
+    ]
+}
+
+/// Sends requests that wait for `ms` milliseconds each, at once, and waits until all have their instances.
+async fn sleeping(server: &Arc<Server>, count: u64, ms: u64) -> JoinSet<Reply> {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        let server = Arc::clone(server);
+        requests.spawn(async move { server.infer("p", &format!("?do=sleep&ms={ms}"), "x").await });
+    }
+    until("the instances", async || live(server)[0] == count).await;
+    requests
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_hold_in_the_engines_of_the_cores() {
+    let server = Arc::new(Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"2s\"")).await);
+    let has_cores = copied(&server).await;
+    let mut waiting = sleeping(&server, 1, 1_000).await;
+    assert_eq!(live(&server), [1, u64::from(!has_cores)], "the run is in the engine of a core");
+    assert_eq!(waiting.join_next().await.expect("one").expect("no panic").status, 200);
+    for (query, status, code) in [
+        ("?do=loop", 504, "deadline"),
+        ("?do=sleep&ms=60000", 504, "deadline"),
+        ("?do=grow", 413, "memory_limit"),
+        ("?do=recurse", 500, "trap"),
+        ("?do=panic", 500, "trap"),
+        ("?do=authority", 200, "ok"),
+        ("?do=ok", 200, "ok"),
+    ] {
+        let started = Instant::now();
+        let reply = server.infer("p", query, "x").await;
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{query}: {}", reply.text);
+        // Not a measurement: a deadline that is not enforced would take minutes.
+        assert!(started.elapsed() < Duration::from_secs(30), "{query}: {:?}", started.elapsed());
+    }
+    until("the end of all instances", async || live(&server) == [0, 0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_run_finds_what_another_wrote() {
+    let server = Arc::new(Server::start(&guests_config("tester", "")).await);
+    copied(&server).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..4 {
+        let server = Arc::clone(&server);
+        clients.spawn(async move {
+            for bytes in [0, 1 << 20, 3 << 20] {
+                for command in ["fill", "search", "search"] {
+                    let reply = server.infer("p", &format!("?do={command}&bytes={bytes}"), "x").await;
+                    assert_eq!(reply.status, 200, "{command} {bytes}: {}", reply.text);
+                }
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.expect("no panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_without_a_place_use_the_common_engine() {
+    let config = format!("[server]\nmax_concurrency = 400\n{}", guests_config("tester", "deadline = \"60s\""));
+    let server = Arc::new(Server::start(&config).await);
+    if !copied(&server).await {
+        return;
+    }
+    let more = 20;
+    let places = u64::from(SLOTS) * server.app.runtime.cores.count() as u64;
+    let mut waiting = sleeping(&server, places + more, 5_000).await;
+    let [all, common] = live(&server);
+    assert!(all == places + more && (more..all).contains(&common), "{common} of {all}");
+    while let Some(reply) = waiting.join_next().await {
+        let reply = reply.expect("no panic");
+        assert_eq!(reply.status, 200, "{}", reply.text);
+    }
+    until("the end of all instances", async || live(&server) == [0, 0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_and_a_rollback_replace_the_copies_at_once() {
+    let site = Site::new("");
+    let server = site.serve().await;
+    let replies = async |mark| {
+        for _ in 0..50 {
+            assert_eq!(server.infer("p", "", "").await.text, stamped_reply(mark));
+        }
+    };
+    for mark in 1..=3 {
+        let put = server.send("PUT", &format!("/v1/plugins/stamp?version=1.0.{mark}"), &[], stamped(mark)).await;
+        assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
+        replies(mark).await;
+        copied(&server).await;
+        replies(mark).await;
+    }
+    for back in [2, 3] {
+        let reply = server.send("POST", &format!("/v1/plugins/stamp/rollback?to=1.0.{back}"), &[], Vec::new()).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        replies(back).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_runs_often_is_copied_without_being_asked() {
+    let server = Server::start(&guests_config("tester", "")).await;
+    let (app, cores) = (Arc::clone(&server.app), server.app.runtime.cores.count());
+    if cores == 0 {
+        return;
+    }
+    // 256 runs within a second, also on a busy machine: in process, and as often as it takes.
+    until("an instance in the engine of a core", async || {
+        let pipeline = app.pipeline("p").expect("served");
+        for _ in 0..300 {
+            pipeline.preprocess.core().instantiate_only().await.expect("an instance");
+        }
+        app.runtime.cores.all_open().count() == cores
+    })
+    .await;
+}
