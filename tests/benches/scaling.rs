@@ -1,6 +1,6 @@
 //! Measures how throughput grows with the number of threads, in process: `cargo bench --bench scaling -- [WORK] [THREADS]`
-//! (part of the name of the work, and one number of threads, for a profile). Each thread runs one request after the other. Ideal is as many times the throughput of one thread as there are threads, or cores if there are
-//! fewer.
+//! (part of the name of the work, and one number of threads, for a profile). Each thread runs one request after the other.
+//! Ideal is as many times the throughput of one thread as there are threads.
 //!
 //! Instances alone use the locks of the pool about three times as often as a request to stages that do nothing, and more than
 //! ten times as often as one with an image. So a machine with few cores shows where the curve would bend on one with more.
@@ -57,7 +57,9 @@ fn main() {
         }
         let medians: Vec<_> = rates.into_iter().map(median).collect();
         for (&threads, &rate) in threads.iter().zip(&medians) {
-            table.row(&[what, &threads.to_string()], &[rate, rate / medians[0] / threads as f64]);
+            // Without the row of one thread, it is not known what is ideal.
+            let of_ideal = if count.is_none() { rate / medians[0] / threads as f64 } else { f64::NAN };
+            table.row(&[what, &threads.to_string()], &[rate, of_ideal]);
         }
     }
     table.end(&format!("{cores} cores; medians of {ROUNDS} rounds of {} ms", time.as_millis()));

@@ -44,6 +44,9 @@ def main() -> None:
         works.setdefault(row["work"], {})[int(row["threads"])] = 1e6 * int(row["threads"]) / row["per_second"]
     for work, times in works.items():
         most = max(times)
+        if 1 not in times or most == 1:
+            print(f"{work}: the benchmark has to be run with one thread and with several")
+            continue
         print(f"{work}: {times[1]:.1f} µs alone, {times[most]:.1f} µs with {most} threads")
         print("  threads" + "".join(f"{f'{places} places':>12}" for places in PLACES))
         for threads in THREADS:

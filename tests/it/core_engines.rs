@@ -48,9 +48,9 @@ async fn sleeping(server: &Arc<Server>, count: u64, ms: u64) -> JoinSet<Reply> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_in_the_engines_of_the_cores() {
-    let server = Arc::new(Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"2s\"")).await);
+    let server = Arc::new(Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"4s\"")).await);
     let has_cores = copied(&server).await;
-    let mut waiting = sleeping(&server, 1, 1_000).await;
+    let mut waiting = sleeping(&server, 1, 3_000).await;
     assert_eq!(live(&server), [1, u64::from(!has_cores)], "the run is in the engine of a core");
     assert_eq!(waiting.join_next().await.expect("one").expect("no panic").status, 200);
     for (query, status, code) in [
@@ -136,7 +136,7 @@ async fn a_deployment_and_a_rollback_replace_the_copies_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_that_runs_often_is_copied_without_being_asked() {
-    let server = Server::start(&guests_config("tester", "")).await;
+    let server = Arc::new(Server::start(&guests_config("tester", "")).await);
     let (app, cores) = (Arc::clone(&server.app), server.app.runtime.cores.count());
     if cores == 0 {
         return;
@@ -147,7 +147,9 @@ async fn a_stage_that_runs_often_is_copied_without_being_asked() {
         for _ in 0..300 {
             pipeline.preprocess.core().instantiate_only().await.expect("an instance");
         }
-        app.runtime.cores.all_open().count() == cores
+        pipeline.preprocess.core().code().copies() == cores
     })
     .await;
+    let _waiting = sleeping(&server, 1, 5_000).await;
+    assert_eq!(live(&server), [1, 0], "the run is in the engine of a core");
 }

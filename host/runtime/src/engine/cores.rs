@@ -17,7 +17,8 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
 use wasmtime::Engine;
 
-/// How many stages run in the engine of one core at the same time. A core computes for one of them, the others wait. With 128
+/// How many stages run in the engine of one core at the same time. A core computes for one of them; the others wait for a model,
+/// or for their turn. With 128
 /// memories or tables or more (five and eight for each place), wasmtime would divide them between threads, and the warm slots
 /// with them.
 pub const SLOTS: u32 = 12;

@@ -5,6 +5,7 @@
 //! - [`backends`]: the list of backends; a new one is registered there.
 //!   [`backends::rten`], [`backends::onnxruntime`]: the backends. [`device`], [`chip`]: the devices that they run on.
 //! - [`loaded_model`]: one run: checks the inputs, waits for permits, chooses the thread.
+//!   `run_queue`: the runs that wait for a thread.
 //! - [`memory`]: the memory that a model holds on its device.
 //! - [`bound_budget`]: the limit of all memory to which runs are bound.
 //! - [`host_buffers`]: reserved buffers for inputs in memory from which the device copies directly.

@@ -6,10 +6,11 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::error::RunError;
 
@@ -26,6 +27,8 @@ pub(super) struct RunQueue {
     backend_permits: Arc<Semaphore>,
     /// As many workers as can have permits. Further ones would only wait, before the runs of other models.
     max_workers: usize,
+    /// Tells workers that wait for permits that the last run was removed.
+    emptied: Notify,
 }
 
 #[derive(Default)]
@@ -47,7 +50,7 @@ impl RunQueue {
     pub(super) fn new(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> Self {
         let cores = available_parallelism().map_or(1, usize::from);
         let max_workers = model_permits.available_permits().min(cores);
-        Self { waiting: Mutex::default(), model_permits, backend_permits, max_workers }
+        Self { waiting: Mutex::default(), model_permits, backend_permits, max_workers, emptied: Notify::new() }
     }
 
     /// Calls `run` on a thread for blocking work, after the runs that were here before. If this future is dropped before
@@ -96,12 +99,6 @@ impl RunQueue {
         let backend = Arc::clone(&self.backend_permits).try_acquire_owned().ok()?;
         Some(Permits { model, backend })
     }
-
-    async fn acquire(&self) -> Permits {
-        let model = acquire(Arc::clone(&self.model_permits)).await;
-        let backend = acquire(Arc::clone(&self.backend_permits)).await;
-        Permits { model, backend }
-    }
 }
 
 impl Permits {
@@ -121,15 +118,50 @@ struct Worker {
 
 impl Worker {
     /// Starts it now, or as soon as it gets its permits.
-    fn start(self) {
+    fn start(mut self) {
         if let Some(permits) = self.queue.free_permits() {
             tokio::task::spawn_blocking(move || self.work(permits));
         } else {
             tokio::spawn(async move {
-                let permits = self.queue.acquire().await;
-                tokio::task::spawn_blocking(move || self.work(permits));
+                if let Some(permits) = self.permits().await {
+                    tokio::task::spawn_blocking(move || self.work(permits));
+                }
             });
         }
+    }
+
+    /// Waits for the permits. `None` if nothing waits for a run any more; then it holds none, and has ended.
+    async fn permits(&mut self) -> Option<Permits> {
+        let queue = Arc::clone(&self.queue);
+        let model = self.unless_empty(acquire(Arc::clone(&queue.model_permits))).await?;
+        let backend = self.unless_empty(acquire(Arc::clone(&queue.backend_permits))).await?;
+        (!self.ends_if_empty()).then_some(Permits { model, backend })
+    }
+
+    async fn unless_empty<P>(&mut self, permit: impl Future<Output = P>) -> Option<P> {
+        let (queue, mut permit) = (Arc::clone(&self.queue), pin!(permit));
+        loop {
+            let mut emptied = pin!(queue.emptied.notified());
+            // Before the look at the queue, so that no removal after it is missed.
+            emptied.as_mut().enable();
+            if self.ends_if_empty() {
+                return None;
+            }
+            tokio::select! {
+                permit = &mut permit => return Some(permit),
+                () = emptied => {}
+            }
+        }
+    }
+
+    /// Ends this worker if nothing waits for a run.
+    fn ends_if_empty(&mut self) -> bool {
+        let mut waiting = self.queue.waiting();
+        if waiting.runs.is_empty() {
+            waiting.workers -= 1;
+            self.has_ended = true;
+        }
+        self.has_ended
     }
 
     /// Runs what waits, until nothing waits or another run needs the permits.
@@ -190,8 +222,12 @@ impl Drop for RemoveOnDrop<'_> {
         let mut waiting = self.0.waiting();
         let Ok(index) = waiting.runs.binary_search_by_key(&self.1, |(number, _)| *number) else { return };
         let run = waiting.runs.remove(index);
+        let is_empty = waiting.runs.is_empty();
         drop(waiting);
         drop(run);
+        if is_empty {
+            self.0.emptied.notify_waiters();
+        }
     }
 }
 

@@ -32,8 +32,8 @@ pub struct Code {
 /// The code of a stage, which can be replaced while runs use it.
 pub type SharedCode = Arc<ArcSwap<Code>>;
 
-/// Starts to make the copies of a code on another thread.
-pub type StartCopies = Box<dyn Fn(&Arc<CopiesOfCode>) + Send + Sync>;
+/// Starts to make the copies of a code on another thread. Returns false if they may be made later.
+pub type StartCopies = Box<dyn Fn(&Arc<CopiesOfCode>) -> bool + Send + Sync>;
 
 /// The copies of a code by the core, as far as they are made.
 pub struct CopiesOfCode(Box<[OnceLock<Arc<Code>>]>);
@@ -63,7 +63,8 @@ impl Code {
         Ok(Self { export: StageExport::new(&instance_pre, kind)?, instance_pre, init_in_every_instance, copies: None })
     }
 
-    /// The same, which gets a copy for each core when it runs often. `start` is called at most once.
+    /// The same, which gets a copy for each core when it runs often. `start` is called until it
+    /// returns true.
     #[must_use]
     pub fn with_copies(self, cores: &Arc<CoreEngines>, start: StartCopies) -> Self {
         if cores.count() == 0 {
@@ -81,7 +82,7 @@ impl Code {
     }
 
     /// The copy for the core on which this thread runs, and a place for one instance of it. `None` if there is no copy yet, or
-    /// no place. Each call counts as a run.
+    /// no place. While there is no copy, each call counts as a run.
     pub fn of_this_core(&self) -> Option<(Arc<Self>, Place)> {
         let copies = self.copies.as_ref()?;
         let core = copies.cores.this_core();
@@ -95,10 +96,15 @@ impl Code {
     /// Makes the copies, however often the code has run. Returns how many there are already.
     pub fn copy_now(&self) -> usize {
         let Some(copies) = &self.copies else { return 0 };
-        if copies.runs.swap(u32::MAX, Relaxed) <= BUSY_RUNS {
-            (copies.start)(&copies.made);
+        if copies.runs.swap(BUSY_RUNS + 1, Relaxed) <= BUSY_RUNS {
+            copies.start();
         }
-        copies.made.0.iter().filter(|copy| copy.get().is_some()).count()
+        self.copies()
+    }
+
+    /// How many copies there are.
+    pub fn copies(&self) -> usize {
+        self.copies.iter().flat_map(|copies| &copies.made.0).filter(|copy| copy.get().is_some()).count()
     }
 }
 
@@ -115,8 +121,14 @@ impl Copies {
             BUSY_RUNS if now.saturating_sub(self.counted_from.load(Relaxed)) > BUSY_MILLISECONDS => {
                 self.runs.store(0, Relaxed);
             }
-            BUSY_RUNS => (self.start)(&self.made),
+            BUSY_RUNS => self.start(),
             _ => {}
+        }
+    }
+
+    fn start(&self) {
+        if !(self.start)(&self.made) {
+            self.runs.store(0, Relaxed);
         }
     }
 }

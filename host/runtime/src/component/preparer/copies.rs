@@ -2,8 +2,7 @@
 
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 
 use rayon::ThreadPool;
 use rustix::process::{Resource, getrlimit};
@@ -16,7 +15,8 @@ use crate::engine::cores::CoreEngines;
 use crate::kind::StageKind;
 use crate::stage::code::{Code, CopiesOfCode};
 
-/// Most codes that have copies at the same time. Each copy is an open file and three mappings, and takes a few hundred KiB.
+/// Most codes that have copies at the same time, with those of previous versions that are kept. Each copy is an open file and
+/// three mappings, and takes a few hundred KiB besides the machine code.
 const MOST: usize = 64;
 
 /// The copies may have this part of the descriptors that the process may open.
@@ -26,74 +26,113 @@ const PART_OF_DESCRIPTORS: u64 = 8;
 /// the cores rarely meet.
 const MOST_BYTES: usize = 32 << 20;
 
+/// All codes that have copies may have this many bytes together. The copies of a code share one file in memory.
+const MOST_BYTES_IN_ALL: usize = 256 << 20;
+
 /// Loads compiled code into the engines of the cores, and links it.
 pub(super) struct Copier {
     cores: Arc<CoreEngines>,
     linkers: Box<[OnceLock<Option<Compiler>>]>,
     threads: Arc<ThreadPool>,
-    /// The number of codes that have copies.
-    codes: Arc<AtomicUsize>,
+    /// What has copies.
+    copied: Arc<Mutex<Copied>>,
+    /// Tells that there is no room for further copies, once.
+    full: Once,
 }
 
-/// Counts one code that has copies.
-struct Counted(Arc<AtomicUsize>);
+/// The codes that have copies.
+#[derive(Default)]
+struct Copied {
+    codes: usize,
+    bytes: usize,
+}
+
+impl Copied {
+    /// Counts a code of so many bytes, if there is room for it.
+    fn add(&mut self, bytes: usize, cores: usize, descriptors: usize) -> bool {
+        let has_room = self.codes < MOST
+            && self.bytes.saturating_add(bytes) <= MOST_BYTES_IN_ALL
+            && (self.codes + 1).saturating_mul(cores) <= descriptors;
+        if has_room {
+            self.codes += 1;
+            self.bytes += bytes;
+        }
+        has_room
+    }
+}
+
+/// Counts one code of so many bytes until it is dropped.
+struct Counted(Arc<Mutex<Copied>>, usize);
 
 impl Copier {
     /// The threads make the copies.
     pub(super) fn new(runtime: &Runtime, threads: &Arc<ThreadPool>) -> Arc<Self> {
         let cores = Arc::clone(&runtime.cores);
         let linkers = (0..cores.count()).map(|_| OnceLock::new()).collect();
-        Arc::new(Self { cores, linkers, threads: Arc::clone(threads), codes: Arc::default() })
+        Arc::new(Self { cores, linkers, threads: Arc::clone(threads), copied: Arc::default(), full: Once::new() })
     }
 
     /// The code of a component, which gets copies when it runs often.
     pub(super) fn with_copies(self: &Arc<Self>, code: Code, component: &Component, kind: StageKind) -> Code {
         let (this, component, note) = (Arc::clone(self), component.clone(), code.init_in_every_instance.clone());
-        let counted = OnceLock::new();
-        code.with_copies(
-            &self.cores,
-            Box::new(move |copies| {
-                // It lives as long as the code.
-                let Some(count) = this.count() else { return };
-                let _ = counted.set(count);
-                let (this, component, note) = (Arc::clone(&this), component.clone(), note.clone());
-                // If the stage is gone meanwhile, nothing is to be done.
-                let copies = Arc::downgrade(copies);
-                Arc::clone(&this.threads).spawn(move || {
-                    let copy = || copies.upgrade().map(|copies| this.copy(&component, kind, note.as_deref(), &copies));
-                    if catch_unwind(AssertUnwindSafe(copy)).is_err() {
-                        tracing::warn!("the host panicked while it copied code for each core");
-                    }
-                });
-            }),
-        )
-    }
-
-    /// The right of a code to have copies.
-    fn count(&self) -> Option<Counted> {
-        let counted = Counted(Arc::clone(&self.codes));
-        let before = self.codes.fetch_add(1, Relaxed);
-        let descriptors =
-            getrlimit(Resource::Nofile).current.map_or(usize::MAX, |most| (most / PART_OF_DESCRIPTORS) as usize);
-        (before < MOST && (before + 1).saturating_mul(self.cores.count()) <= descriptors).then_some(counted)
-    }
-
-    /// Makes the copies. A core for which that is not possible goes on with the common engine.
-    fn copy(&self, component: &Component, kind: StageKind, note: Option<&str>, copies: &CopiesOfCode) {
         let image = component.image_range();
-        if image.end as usize - image.start as usize > MOST_BYTES {
-            return;
+        let bytes = image.end as usize - image.start as usize;
+        // It lives as long as the code.
+        let counted = Arc::new(OnceLock::new());
+        let start = move |copies: &Arc<CopiesOfCode>| {
+            if bytes > MOST_BYTES {
+                return true;
+            }
+            let Some(count) = this.count(bytes) else { return false };
+            let (this, component, note) = (Arc::clone(&this), component.clone(), note.clone());
+            // If the stage is gone meanwhile, nothing is to be done.
+            let (copies, counted) = (Arc::downgrade(copies), Arc::downgrade(&counted));
+            Arc::clone(&this.threads).spawn(move || {
+                let copy = || {
+                    let (copies, counted) = (copies.upgrade()?, counted.upgrade()?);
+                    this.copy(&component, kind, note.as_deref(), &copies).then(|| counted.set(count))
+                };
+                if catch_unwind(AssertUnwindSafe(copy)).is_err() {
+                    tracing::warn!("the host panicked while it copied code for each core");
+                }
+            });
+            true
+        };
+        code.with_copies(&self.cores, Box::new(start))
+    }
+
+    /// The right of a code of so many bytes to have copies.
+    fn count(&self, bytes: usize) -> Option<Counted> {
+        let limit = getrlimit(Resource::Nofile).current;
+        let descriptors = limit.map_or(usize::MAX, |most| (most / PART_OF_DESCRIPTORS) as usize);
+        let has_room =
+            self.copied.lock().unwrap_or_else(PoisonError::into_inner).add(bytes, self.cores.count(), descriptors);
+        if !has_room {
+            self.full.call_once(|| tracing::info!("no further code is copied for each core: there is enough of it"));
         }
+        has_room.then(|| Counted(Arc::clone(&self.copied), bytes))
+    }
+
+    /// Makes the copies. A core for which that is not possible goes on with the common engine. Returns true if there is one.
+    fn copy(&self, component: &Component, kind: StageKind, note: Option<&str>, copies: &CopiesOfCode) -> bool {
         let shared = match SharedCopy::new(component) {
             Ok(shared) => shared,
-            Err(error) => return tracing::warn!("no copies of code for the cores: {error:#}"),
+            Err(error) => {
+                tracing::warn!("no copies of code for the cores: {error:#}");
+                return false;
+            }
         };
+        let mut has_copy = false;
         for core in 0..self.cores.count() {
             match self.copy_for(core, &shared, kind, note) {
-                Ok(copy) => copies.set(core, copy),
+                Ok(copy) => {
+                    copies.set(core, copy);
+                    has_copy = true;
+                }
                 Err(error) => tracing::warn!(core, "no copy of code for a core: {error}"),
             }
         }
+        has_copy
     }
 
     fn copy_for(&self, core: usize, shared: &SharedCopy, kind: StageKind, note: Option<&str>) -> Result<Code, String> {
@@ -110,7 +149,9 @@ impl Copier {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        let mut copied = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        copied.codes -= 1;
+        copied.bytes -= self.1;
     }
 }
 
@@ -121,13 +162,25 @@ mod tests {
     use crate::scheduling::Scheduling;
 
     #[test]
-    fn few_codes_have_copies_at_the_same_time() {
+    fn the_codes_that_have_copies_are_bounded_by_number_bytes_and_descriptors() {
+        let added = |bytes, cores, descriptors| {
+            let mut copied = Copied::default();
+            (0..).take_while(|_| copied.add(bytes, cores, descriptors)).count()
+        };
+        assert_eq!(added(1, 2, usize::MAX), MOST);
+        assert_eq!(added(MOST_BYTES, 2, usize::MAX), MOST_BYTES_IN_ALL / MOST_BYTES);
+        assert_eq!(added(1, 16, 128), 8);
+        assert_eq!(added(1, 16, 15), 0);
+    }
+
+    #[test]
+    fn a_code_that_is_dropped_makes_room() {
         let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
         let copier = Copier::new(&runtime, &threads().expect("threads"));
-        let mut counted: Vec<_> = std::iter::from_fn(|| copier.count()).take(2 * MOST).collect();
+        let mut counted: Vec<_> = std::iter::from_fn(|| copier.count(1)).take(2 * MOST).collect();
         assert!((1..=MOST).contains(&counted.len()), "{}", counted.len());
-        assert!(copier.count().is_none(), "a refusal counts nothing");
+        assert!(copier.count(1).is_none(), "a refusal counts nothing");
         counted.pop();
-        assert!(copier.count().is_some());
+        assert!(copier.count(1).is_some());
     }
 }
