@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use plimsoll::config::Config;
 use plimsoll_runtime::engine::PoolUsage;
 use plimsoll_runtime::engine::cores::SLOTS;
-use plimsoll_tests::{Reply, Server, Site, guests_config, stamped, stamped_reply};
+use plimsoll_tests::{Reply, Server, Site, data, guests_config, stamped, stamped_reply};
 use tokio::task::JoinSet;
 
 use crate::wrapped::until;
 
-/// Makes the copies of all stages of the pipeline `p`. Returns false on a machine with one core, where there are none.
-async fn copied(server: &Server) -> bool {
+/// Makes the copies of all stages of a pipeline. Returns false on a machine with one core, where there are none.
+async fn copied(server: &Server, pipeline: &str) -> bool {
     let cores = server.app.runtime.cores.count();
-    let pipeline = server.app.pipeline("p").expect("served");
-    let infer = pipeline.chips.values().next().expect("a chip");
-    for stage in [pipeline.preprocess.core(), infer.core(), pipeline.postprocess.core()] {
+    let pipeline = server.app.pipeline(pipeline).expect("served");
+    let infer = pipeline.chips.values().map(|infer| infer.core());
+    for stage in [pipeline.preprocess.core(), pipeline.postprocess.core()].into_iter().chain(infer) {
         until("copies", async || stage.code().copy_now() == cores).await;
     }
     cores > 0
@@ -49,7 +50,7 @@ async fn sleeping(server: &Arc<Server>, count: u64, ms: u64) -> JoinSet<Reply> {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_hold_in_the_engines_of_the_cores() {
     let server = Arc::new(Server::start(&guests_config("tester", "max_memory = \"64MiB\"\ndeadline = \"4s\"")).await);
-    let has_cores = copied(&server).await;
+    let has_cores = copied(&server, "p").await;
     let mut waiting = sleeping(&server, 1, 3_000).await;
     assert_eq!(live(&server), [1, u64::from(!has_cores)], "the run is in the engine of a core");
     assert_eq!(waiting.join_next().await.expect("one").expect("no panic").status, 200);
@@ -72,9 +73,30 @@ async fn limits_hold_in_the_engines_of_the_cores() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn copies_give_the_same_replies() {
+    let server = Server::with_config(&Config::load(None).expect("the demo")).await;
+    let replies = async || {
+        let mut replies = Vec::new();
+        for digit in 0..10 {
+            let kind = if [3, 7].contains(&digit) { "jpg" } else { "png" };
+            let image = std::fs::read(data(&format!("digits/{digit}.{kind}"))).expect("a digit");
+            for chip in ["native", "wasm"] {
+                let reply = server.infer("digits", &format!("?chip={chip}"), image.clone()).await;
+                assert_eq!((reply.status, reply.headers["x-plimsoll-chip"].to_str().expect("text")), (200, chip));
+                replies.push(reply.text);
+            }
+        }
+        replies
+    };
+    let common = replies().await;
+    copied(&server, "digits").await;
+    assert_eq!(replies().await, common);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_run_finds_what_another_wrote() {
     let server = Arc::new(Server::start(&guests_config("tester", "")).await);
-    copied(&server).await;
+    copied(&server, "p").await;
     let mut clients = JoinSet::new();
     for _ in 0..4 {
         let server = Arc::clone(&server);
@@ -96,7 +118,7 @@ async fn no_run_finds_what_another_wrote() {
 async fn runs_without_a_place_use_the_common_engine() {
     let config = format!("[server]\nmax_concurrency = 400\n{}", guests_config("tester", "deadline = \"60s\""));
     let server = Arc::new(Server::start(&config).await);
-    if !copied(&server).await {
+    if !copied(&server, "p").await {
         return;
     }
     let more = 20;
@@ -124,7 +146,7 @@ async fn a_deployment_and_a_rollback_replace_the_copies_at_once() {
         let put = server.send("PUT", &format!("/v1/plugins/stamp?version=1.0.{mark}"), &[], stamped(mark)).await;
         assert_eq!((put.status, &put.json()["state"]), (200, &"serving".into()), "{}", put.text);
         replies(mark).await;
-        copied(&server).await;
+        copied(&server, "p").await;
         replies(mark).await;
     }
     for back in [2, 3] {

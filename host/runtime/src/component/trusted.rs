@@ -8,8 +8,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Loads what the cache of compiled code has. Cranelift reads functions, too, from
-/// entries that are authenticated in the same way.
+/// Loads what the cache of compiled code has. Cranelift reads functions, too, from entries that are authenticated in the same
+/// way.
 #[allow(unsafe_code, reason = "measured by the bench `deploy`: 47 ms instead of 1.8 s for `image-preprocess`")]
 pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: `deserialize` requires bytes that `Component::serialize` of this version of wasmtime wrote. The caller has

@@ -55,7 +55,7 @@ pub struct LoadedModel {
 
 impl LoadedModel {
     /// `digest` is the SHA-256 of the file; `backend_permits` bounds the runs of the backend on the device; of
-    /// more than there are cores, the rest is only used by batches and short runs. With
+    /// more than there are cores, the rest is only used by batches. With
     /// `batches`, runs are combined into batches; this needs a tokio runtime.
     ///
     /// # Errors

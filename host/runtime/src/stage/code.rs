@@ -63,8 +63,7 @@ impl Code {
         Ok(Self { export: StageExport::new(&instance_pre, kind)?, instance_pre, init_in_every_instance, copies: None })
     }
 
-    /// The same, which gets a copy for each core when it runs often. `start` is called until it
-    /// returns true.
+    /// The same, which gets a copy for each core when it runs often. `start` is called until it returns true.
     #[must_use]
     pub fn with_copies(self, cores: &Arc<CoreEngines>, start: StartCopies) -> Self {
         if cores.count() == 0 {

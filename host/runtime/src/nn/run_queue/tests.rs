@@ -1,5 +1,4 @@
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::task::Poll;
 use std::thread::ThreadId;
@@ -71,13 +70,19 @@ fn gate() -> (impl FnOnce() -> Answer + Send + 'static, mpsc::Sender<()>, onesho
     (run, open, begun)
 }
 
+/// A run that has begun, and lasts until the sender is dropped.
+async fn held(queue: &Arc<RunQueue>) -> (JoinHandle<Answer>, mpsc::Sender<()>) {
+    let (run, open, begun) = gate();
+    let run = added(queue, run).await;
+    begun.await.expect("it began");
+    (run, open)
+}
+
 #[test]
 fn a_thread_takes_the_next_run_itself_in_the_order_of_arrival() {
     runtime().block_on(async {
         let (queue, permits) = queue(1, &Arc::new(Semaphore::new(1)));
-        let (run, open, begun) = gate();
-        let first = added(&queue, run).await;
-        begun.await.expect("it began");
+        let (first, open) = held(&queue).await;
         let log = Log::default();
         let mut waiting = Vec::new();
         for number in 1..=20 {
@@ -101,22 +106,22 @@ fn a_thread_takes_the_next_run_itself_in_the_order_of_arrival() {
 fn a_model_has_as_many_runs_at_once_as_permits() {
     runtime().block_on(async {
         let (queue, _) = queue(2, &Arc::new(Semaphore::new(8)));
-        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let mut runs = Vec::new();
-        for number in 0..12 {
-            let (now, most) = (Arc::clone(&now), Arc::clone(&most));
-            let run = move || {
-                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                std::thread::sleep(Duration::from_millis(5));
-                now.fetch_sub(1, SeqCst);
-                Ok(number)
-            };
-            runs.push(added(&queue, run).await);
+        let at_once = available_parallelism().map_or(1, usize::from).min(2);
+        let (mut runs, mut gates) = (Vec::new(), Vec::new());
+        for _ in 0..at_once {
+            let (run, gate) = held(&queue).await;
+            runs.push(run);
+            gates.push(gate);
         }
+        let (run, gate, mut begun) = gate();
+        runs.push(added(&queue, run).await);
+        settle().await;
+        assert!(begun.try_recv().is_err(), "it began beside {at_once} others");
+        drop((gates, gate));
         for run in runs {
             run.await.expect("no panic").expect("a result");
         }
-        assert_eq!(most.load(SeqCst), available_parallelism().map_or(1, usize::from).min(2) as u32);
+        begun.await.expect("it began");
     });
 }
 
@@ -125,9 +130,8 @@ fn other_models_and_short_runs_get_their_turns() {
     runtime().block_on(async {
         let backend = Arc::new(Semaphore::new(1));
         let ((queue, permits), (other, _)) = (queue(1, &backend), queue(1, &backend));
-        let (run, open, begun) = gate();
-        let mut runs = vec![added(&queue, run).await];
-        begun.await.expect("it began");
+        let (first, open) = held(&queue).await;
+        let mut runs = vec![first];
         let log = Log::default();
         for number in 1..=50 {
             runs.push(added(&queue, log.run(number)).await);
@@ -158,9 +162,8 @@ fn a_model_without_a_limit_of_its_own_waits_as_few_times_as_there_are_cores() {
         let cores = available_parallelism().expect("known").get();
         let backend = Arc::new(Semaphore::new(1));
         let ((queue, _), (other, _)) = (queue(Semaphore::MAX_PERMITS, &backend), queue(1, &backend));
-        let (run, open, begun) = gate();
-        let mut runs = vec![added(&queue, run).await];
-        begun.await.expect("it began");
+        let (first, open) = held(&queue).await;
+        let mut runs = vec![first];
         let log = Log::default();
         for number in 1..=50 {
             runs.push(added(&queue, log.run(number)).await);
@@ -186,9 +189,7 @@ fn a_model_without_a_limit_of_its_own_waits_as_few_times_as_there_are_cores() {
 fn a_run_whose_caller_is_gone_is_dropped_with_its_inputs() {
     runtime().block_on(async {
         let (queue, _) = queue(1, &Arc::new(Semaphore::new(1)));
-        let (run, open, begun) = gate();
-        let first = added(&queue, run).await;
-        begun.await.expect("it began");
+        let (first, open) = held(&queue).await;
         let inputs = Arc::new(());
         let held = Arc::clone(&inputs);
         let log = Log::default();
