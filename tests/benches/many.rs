@@ -54,7 +54,7 @@ async fn main() {
     row("resident MiB with many pipelines", mib(resident));
     let each = (resident as f64 - resident_of_one as f64) / 1024.0 / (many - 1) as f64;
     row("resident KiB for each idle pipeline with its own plugin", each);
-    let (bytes, ms) = served.metrics().await;
+    let (bytes, ms) = served.metrics("identity").await;
     row("/metrics before any request, KB", bytes / 1e3);
     row("/metrics before any request, ms", ms);
     row("p50 of a request with many pipelines, to one of them, µs", served.median(1).await);
@@ -76,9 +76,11 @@ async fn main() {
         site.write_config(many, buckets);
         let served = site.start().await;
         served.median(many).await;
-        let (bytes, ms) = served.metrics().await;
-        row(&format!("/metrics after requests to all pipelines, {buckets}, KB"), bytes / 1e3);
-        row(&format!("/metrics after requests to all pipelines, {buckets}, ms"), ms);
+        for encoding in ["identity", "gzip"] {
+            let (bytes, ms) = served.metrics(encoding).await;
+            row(&format!("/metrics after requests to all, {buckets}, {encoding}, KB"), bytes / 1e3);
+            row(&format!("/metrics after requests to all, {buckets}, {encoding}, ms"), ms);
+        }
         served.stop().await;
     }
     table.end(&format!("many: {many}; a plugin has {} bytes", component(0, 0).len()));
@@ -247,24 +249,25 @@ impl Served {
         (1..=many).for_each(|at| site.write(&format!("unused-{at:03}.wasm"), &component(at, 2)));
         self.until("the plugins", async || {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            self.administrate("/v1/plugins").await.matches("\"unused\"").count() >= many
+            let reply = String::from_utf8(self.administrate("/v1/plugins", "identity").await).expect("text");
+            reply.matches("\"unused\"").count() >= many
         })
         .await;
     }
 
-    async fn administrate(&self, path: &str) -> String {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN);
-        request.send().await.expect("a reply").text().await.expect("text")
+    async fn administrate(&self, path: &str, encoding: &str) -> Vec<u8> {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).header("accept-encoding", encoding);
+        request.send().await.expect("a reply").bytes().await.expect("a body").to_vec()
     }
 
     /// The bytes of the metrics, and the median of the milliseconds until they have arrived.
-    async fn metrics(&self) -> (f64, f64) {
+    async fn metrics(&self, encoding: &str) -> (f64, f64) {
         let (mut bytes, mut times) = (0, Vec::new());
         for _ in 0..9 {
             // Beyond some requests in a short time, the server sends copies.
             tokio::time::sleep(Duration::from_millis(60)).await;
             let started = Instant::now();
-            bytes = self.administrate("/metrics").await.len();
+            bytes = self.administrate("/metrics", encoding).await.len();
             times.push(started.elapsed().as_secs_f64() * 1e3);
         }
         times.sort_by(f64::total_cmp);

@@ -101,7 +101,8 @@ async fn no_run_finds_what_another_wrote() {
     for _ in 0..4 {
         let server = Arc::clone(&server);
         clients.spawn(async move {
-            for bytes in [0, 1 << 20, 3 << 20] {
+            // A slot there keeps up to 8 MiB.
+            for bytes in [0, 1 << 20, 3 << 20, 7 << 20, 9 << 20] {
                 for command in ["fill", "search", "search"] {
                     let reply = server.infer("p", &format!("?do={command}&bytes={bytes}"), "x").await;
                     assert_eq!(reply.status, 200, "{command} {bytes}: {}", reply.text);
@@ -174,4 +175,32 @@ async fn a_stage_that_runs_often_is_copied_without_being_asked() {
     .await;
     let _waiting = sleeping(&server, 1, 5_000).await;
     assert_eq!(live(&server), [1, 0], "the run is in the engine of a core");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_whose_memory_rises_high_is_copied_after_few_runs() {
+    let server = Arc::new(Server::start(&guests_config("tester", "")).await);
+    let cores = server.app.runtime.cores.count();
+    let pipeline = server.app.pipeline("p").expect("served");
+    let stage = pipeline.preprocess.core();
+    let ten = async |query: &str| {
+        for _ in 0..10 {
+            let reply = server.infer("p", query, "x").await;
+            assert_eq!(reply.status, 200, "{}", reply.text);
+        }
+        stage.code().copies()
+    };
+    assert_eq!(ten("?do=ok").await, 0, "ten runs are few");
+    // Each of these counts as about a hundred runs. On a busy machine as often as it takes.
+    until("copies", async || ten("?do=fill&bytes=8000000").await == cores).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_with_a_large_snapshot_is_not_copied() {
+    let server = Server::start(&guests_config("init-big", "")).await;
+    let pipeline = server.app.pipeline("p").expect("served");
+    assert_eq!(pipeline.preprocess.core().code().copy_now(), 0);
+    let other = pipeline.postprocess.core();
+    until("the copies of another stage", async || other.code().copy_now() == server.app.runtime.cores.count()).await;
+    assert_eq!(pipeline.preprocess.core().code().copies(), 0);
 }

@@ -34,7 +34,7 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// Bytes of each linear memory that a slot keeps resident. The next instance rewrites them in place, touched or not; the
 /// rest is given back to the kernel and faulted in again. Small plugins fit completely, and so does a 224 × 224 tensor made
 /// of a 640 × 480 photo. A plugin with a large snapshot pays 25 µs for it (host/docs/performance.md).
-const KEEP_MEMORY: usize = 5 << 18;
+pub const KEEP_MEMORY: usize = 5 << 18;
 /// Maximum number of unused slots that stay warm; the least recently used one is replaced. This bounds the resident memory
 /// of versions that no longer serve.
 const WARM_SLOTS: u32 = 32;
@@ -83,7 +83,7 @@ impl Runtime {
         let cores = match is_pooled {
             true => CoreEngines::new(|| {
                 let mut pool = pool(cores::SLOTS);
-                pool.max_unused_warm_slots(cores::WARM_SLOTS);
+                pool.max_unused_warm_slots(cores::WARM_SLOTS).linear_memory_keep_resident(cores::KEEP_MEMORY);
                 Engine::new(self::config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
             }),
             false => CoreEngines::none(),

@@ -26,6 +26,11 @@ pub const SLOTS: u32 = 12;
 /// Maximum number of unused slots of the engine of one core that stay warm: those of two pipelines, or of one with branches.
 pub const WARM_SLOTS: u32 = 8;
 
+/// Bytes of each linear memory that a slot of the engine of one core keeps resident: a photo of 12 megapixels needs less. What a
+/// run has beyond that, the kernel gives page by page, which takes ten times as long as zeroing it. Only stages that begin with
+/// less memory come here, because a snapshot is copied for each instance, whatever the run touches of it.
+pub const KEEP_MEMORY: usize = 8 << 20;
+
 /// Most engines. With more cores, several share one: each engine has copies of code, and memory in unused slots.
 const MOST: usize = 16;
 

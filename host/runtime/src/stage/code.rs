@@ -10,6 +10,7 @@ use wasmtime::component::InstancePre;
 
 use super::call::StageExport;
 use super::store::StoreState;
+use crate::engine::KEEP_MEMORY;
 use crate::engine::cores::{CoreEngines, Place};
 use crate::kind::StageKind;
 
@@ -17,6 +18,10 @@ use crate::kind::StageKind;
 /// rarely meet.
 const BUSY_RUNS: u32 = 256;
 const BUSY_MILLISECONDS: u64 = 1_000;
+
+/// So many bytes of memory that the kernel gives page by page take about as long as what the cores wait for each other in one
+/// run, so they count as a run.
+const BYTES_OF_A_RUN: u64 = 64 << 10;
 
 /// The compiled and linked component of a stage.
 pub struct Code {
@@ -86,10 +91,18 @@ impl Code {
         let copies = self.copies.as_ref()?;
         let core = copies.cores.this_core();
         let Some(copy) = copies.made.0.get(core)?.get() else {
-            copies.count_run();
+            copies.count(1);
             return None;
         };
         Some((Arc::clone(copy), copies.cores.place(core)?))
+    }
+
+    /// Counts the memory of a run, in bytes, if there is no copy for the core on which this thread runs. A slot of the engine of a
+    /// core keeps more memory than the others.
+    pub fn count_memory(&self, bytes: u64) {
+        let Some(copies) = self.copies.as_ref().filter(|_| bytes > KEEP_MEMORY as u64) else { return };
+        let runs = (bytes - KEEP_MEMORY as u64) / BYTES_OF_A_RUN;
+        copies.count(runs.min(BUSY_RUNS.into()) as u32);
     }
 
     /// Makes the copies, however often the code has run. Returns how many there are already.
@@ -108,20 +121,23 @@ impl Code {
 }
 
 impl Copies {
-    /// Counts a run for whose core there is no copy, and starts to make the copies when there were enough.
-    fn count_run(&self) {
+    /// Counts runs for whose core there was no copy, and starts to make the copies when there were enough.
+    fn count(&self, runs: u32) {
         // More than that means that the copies were started.
-        if self.runs.load(Relaxed) > BUSY_RUNS {
+        if runs == 0 || self.runs.load(Relaxed) > BUSY_RUNS {
             return;
         }
         let now = self.begin.elapsed().as_millis() as u64;
-        match self.runs.fetch_add(1, Relaxed) {
-            0 => self.counted_from.store(now, Relaxed),
-            BUSY_RUNS if now.saturating_sub(self.counted_from.load(Relaxed)) > BUSY_MILLISECONDS => {
-                self.runs.store(0, Relaxed);
+        let before = self.runs.fetch_add(runs, Relaxed);
+        if before == 0 {
+            self.counted_from.store(now, Relaxed);
+        }
+        // One of several threads goes beyond it.
+        if before <= BUSY_RUNS && before + runs > BUSY_RUNS {
+            match now.saturating_sub(self.counted_from.load(Relaxed)) > BUSY_MILLISECONDS {
+                true => self.runs.store(0, Relaxed),
+                false => self.start(),
             }
-            BUSY_RUNS => self.start(),
-            _ => {}
         }
     }
 

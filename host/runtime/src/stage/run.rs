@@ -69,6 +69,7 @@ impl StageCore {
         }
         let resources = store.data_mut().table.iter_mut().count() as u64;
         store.data().meter.record_resources(resources);
+        code.count_memory(store.data().meter.usage().high_water);
         // This instance is dropped before the next stage's is created.
         drop(store);
         guard.finish(answer.as_ref().err());

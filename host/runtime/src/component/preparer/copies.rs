@@ -11,7 +11,7 @@ use wasmtime::component::Component;
 use crate::component::compiler::Compiler;
 use crate::component::trusted::SharedCopy;
 use crate::engine::Runtime;
-use crate::engine::cores::CoreEngines;
+use crate::engine::cores::{CoreEngines, KEEP_MEMORY};
 use crate::kind::StageKind;
 use crate::stage::code::{Code, CopiesOfCode};
 
@@ -25,6 +25,9 @@ const PART_OF_DESCRIPTORS: u64 = 8;
 /// Compiled code of more bytes gets no copies. Instances of such components, for example of interpreters, take so long that
 /// the cores rarely meet.
 const MOST_BYTES: usize = 32 << 20;
+
+/// The bytes of a page of linear memory.
+const PAGE: u64 = 64 << 10;
 
 /// All codes that have copies may have this many bytes together. The copies of a code share one file in memory.
 const MOST_BYTES_IN_ALL: usize = 256 << 20;
@@ -77,10 +80,13 @@ impl Copier {
         let (this, component, note) = (Arc::clone(self), component.clone(), code.init_in_every_instance.clone());
         let image = component.image_range();
         let bytes = image.end as usize - image.start as usize;
+        // In pages.
+        let initial = component.resources_required().and_then(|resources| resources.max_initial_memory_size);
+        let is_small = bytes <= MOST_BYTES && initial.unwrap_or_default().saturating_mul(PAGE) <= KEEP_MEMORY as u64;
         // It lives as long as the code.
         let counted = Arc::new(OnceLock::new());
         let start = move |copies: &Arc<CopiesOfCode>| {
-            if bytes > MOST_BYTES {
+            if !is_small {
                 return true;
             }
             let Some(count) = this.count(bytes) else { return false };
