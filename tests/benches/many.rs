@@ -7,7 +7,8 @@
 //! - the time from the moment when new files of all plugins are in the folder until the last pipeline replies with its new
 //!   version, and the p99 of requests to another pipeline meanwhile
 //! - the time until as many plugins that no pipeline uses are admitted
-//! - size and time of `/metrics`: after requests to all pipelines, with each value of `server.metric_buckets`
+//! - size and time of `/metrics`: before requests, and after requests to all pipelines, with each value of
+//!   `server.metric_buckets`, as it is and compressed
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -29,7 +29,7 @@ const LIMITS: Limits = Limits {
 /// The guest with the memory that it has after some calls.
 async fn after_calls(name: &str, calls: usize) -> Vec<u8> {
     let bytes = std::fs::read(guest(name)).expect("built");
-    let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
+    let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
     let linker = linker(&runtime.engine).expect("linked");
     let scheduler = Arc::clone(&runtime.scheduler);
     let request = Request { id: String::new(), content_type: None, parameters: Vec::new() };

@@ -28,7 +28,7 @@ fn environment() -> StageEnvironment {
 
 #[test]
 fn code_of_kept_functions_is_the_same_as_code_that_is_compiled_anew() {
-    let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
+    let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
     let plain = Engine::new(&config()).expect("an engine");
     // All shipped plugins except the largest: they share the functions of their libraries.
     for name in bundled::names().filter(|name| *name != "infer-wasm") {
@@ -46,7 +46,7 @@ fn code_of_kept_functions_is_the_same_as_code_that_is_compiled_anew() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_has_the_functions_of_the_component_that_ran_init() {
     let component = bundled::plugin("image-preprocess").expect("shipped");
-    let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
+    let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
     let kept_after = |runtime: &Runtime| runtime.functions.bytes();
     runtime.engine.precompile_component(component).expect("compiled");
     let once = kept_after(&runtime);
@@ -70,7 +70,7 @@ async fn only_the_functions_of_a_new_version_that_changed_are_compiled() {
     // Two runs of a program, one after the other. Returns true if functions were compiled.
     let compiles = async |version: u8| {
         let cache = CompiledCache::open(folder.path(), 1 << 30).expect("a cache");
-        let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
+        let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
         let preparer = Preparer::new(&runtime, Some(cache)).expect("a preparer").keep_functions();
         let component = another_version(component, version);
         let artifact = Artifact::new("image-preprocess", None, component.into()).expect("a plugin");

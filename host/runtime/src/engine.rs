@@ -16,6 +16,7 @@ use crate::scheduling::{Scheduler, Scheduling};
 
 pub mod cores;
 pub mod function_cache;
+pub mod kept;
 mod pool_usage;
 
 pub use pool_usage::PoolUsage;
@@ -31,10 +32,6 @@ const GC_HEAPS_PER_STAGE: u32 = 1;
 const TABLES_PER_STAGE: u32 = 8;
 /// CPython's function table has about 12,000 entries. A reserved entry that is not touched costs no memory.
 const TABLE_ELEMENTS: usize = 100_000;
-/// Bytes of each linear memory that a slot keeps resident. The next instance rewrites them in place, touched or not; the
-/// rest is given back to the kernel and faulted in again. Small plugins fit completely, and so does a 224 × 224 tensor made
-/// of a 640 × 480 photo. A plugin with a large snapshot pays 25 µs for it (host/docs/performance.md).
-pub const KEEP_MEMORY: usize = 5 << 18;
 /// Maximum number of unused slots that stay warm; the least recently used one is replaced. This bounds the resident memory
 /// of versions that no longer serve.
 const WARM_SLOTS: u32 = 32;
@@ -59,11 +56,12 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// An engine with `slots` slots for live stages.
+    /// An engine with `slots` slots for live stages. `memory` is what the process may use, in bytes, if that is known: it decides
+    /// how much memory unused slots of the engines of the cores keep.
     ///
     /// # Errors
     /// If wasmtime rejects the configuration on this machine.
-    pub fn new(slots: u32, scheduling: Scheduling) -> wasmtime::Result<Self> {
+    pub fn new(slots: u32, scheduling: Scheduling, memory: Option<u64>) -> wasmtime::Result<Self> {
         let functions = Arc::new(FunctionCache::default());
         let mut config = config();
         config.enable_incremental_compilation(Arc::clone(&functions) as Arc<_>)?;
@@ -81,9 +79,9 @@ impl Runtime {
             }
         };
         let cores = match is_pooled {
-            true => CoreEngines::new(|| {
+            true => CoreEngines::new(memory, |kept| {
                 let mut pool = pool(cores::SLOTS);
-                pool.max_unused_warm_slots(cores::WARM_SLOTS).linear_memory_keep_resident(cores::KEEP_MEMORY);
+                pool.max_unused_warm_slots(cores::WARM_SLOTS).linear_memory_keep_resident(kept);
                 Engine::new(self::config().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
             }),
             false => CoreEngines::none(),
@@ -203,7 +201,7 @@ pub fn pool(slots: u32) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .max_unused_warm_slots(WARM_SLOTS)
         .table_keep_resident(KEEP_TABLE)
-        .linear_memory_keep_resident(KEEP_MEMORY)
+        .linear_memory_keep_resident(kept::COMMON)
         // Never use `PAGEMAP_SCAN`, with which only dirty pages would be zeroed. It reports pages that are present. A page
         // that is swapped out, or that the kernel is migrating to make room, is not present: with it, one of a thousand
         // requests found the data of the request before it while memory was compacted (`bench.py pressure`).

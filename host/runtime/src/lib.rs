@@ -24,7 +24,7 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // An engine with room for 8 live instances, and a compiler for it.
-//! let runtime = Runtime::new(8, Scheduling::Fair)?;
+//! let runtime = Runtime::new(8, Scheduling::Fair, None)?;
 //! let preparer = Preparer::new(&runtime, None)?;
 //!
 //! // Load a component and make a stage of it: compile, check its world, run `init`, take a snapshot.

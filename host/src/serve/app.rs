@@ -20,6 +20,7 @@ use super::stop::Stopping;
 use super::stream_limit::StreamLimit;
 use super::tls::Tls;
 use crate::base::address_space;
+use crate::base::process::{memory_of_machine, process_memory};
 use crate::config::{Config, ConfigError, Listen, Server, Telemetry};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
@@ -90,7 +91,8 @@ impl App {
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time. Shadow runs
         // have slots of their own, so that they take none from requests; so have items and branches of steps.
         let slots = config.server.max_concurrency + 1 + config.server.max_shadow_runs + EXTRA_RUNS;
-        let runtime = Runtime::new(slots, config.server.scheduling()).map_err(|error| {
+        let memory = process_memory().cgroup_limit_bytes.into_iter().chain(memory_of_machine()).min();
+        let runtime = Runtime::new(slots, config.server.scheduling(), memory).map_err(|error| {
             let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
             ConfigError::new(&config.path, "", reason)
         })?;

@@ -5,6 +5,9 @@
 //! cache to the other's every time, and two cores do little more than one. So a stage that runs often gets a copy of its
 //! code for each core, in an engine of that core with a small pool of its own. What does not find a place there runs in the
 //! engine that all cores share.
+//!
+//! The slots there also keep more memory: what a stage has beyond that, the kernel gives page by page and takes back after the
+//! run, which takes several times as long as to rewrite it.
 
 use std::sync::atomic::{
     AtomicU32,
@@ -17,6 +20,8 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu};
 use wasmtime::Engine;
 
+use super::kept;
+
 /// How many stages run in the engine of one core at the same time. A core computes for one of them; the others wait for a model,
 /// or for their turn. With 128
 /// memories or tables or more (five and eight for each place), wasmtime would divide them between threads, and the warm slots
@@ -26,10 +31,9 @@ pub const SLOTS: u32 = 12;
 /// Maximum number of unused slots of the engine of one core that stay warm: those of two pipelines, or of one with branches.
 pub const WARM_SLOTS: u32 = 8;
 
-/// Bytes of each linear memory that a slot of the engine of one core keeps resident: a photo of 12 megapixels needs less. What a
-/// run has beyond that, the kernel gives page by page, which takes ten times as long as zeroing it. Only stages that begin with
-/// less memory come here, because a snapshot is copied for each instance, whatever the run touches of it.
-pub const KEEP_MEMORY: usize = 8 << 20;
+/// The slots of one engine that are ever used: the pool prefers one that was never used while fewer than [`WARM_SLOTS`] of the
+/// others are free.
+const USED_SLOTS: u64 = (SLOTS + WARM_SLOTS - 1) as u64;
 
 /// Most engines. With more cores, several share one: each engine has copies of code, and memory in unused slots.
 const MOST: usize = 16;
@@ -39,8 +43,12 @@ pub struct CoreEngines {
     /// The index of a core's engine, by the number of the core.
     of_core: Vec<usize>,
     engines: Box<[OnceLock<Option<CoreEngine>>]>,
-    open: Box<dyn Fn() -> wasmtime::Result<Engine> + Send + Sync>,
+    open: Open,
+    kept: usize,
 }
+
+/// Opens an engine whose slots keep so many bytes of each linear memory.
+type Open = Box<dyn Fn(usize) -> wasmtime::Result<Engine> + Send + Sync>;
 
 /// The engine of one core, and how many stages run in it.
 struct CoreEngine {
@@ -54,9 +62,10 @@ struct CoreEngine {
 struct Line(AtomicU32);
 
 impl CoreEngines {
-    /// No engine is opened before it is needed. There are none on a machine with one core, with more than 1,024 (for which the
+    /// No engine is opened before it is needed. `open` gets the bytes of each linear memory that a slot is to keep; `memory` is
+    /// what the process may use, in bytes. There are no engines on a machine with one core, with more than 1,024 (for which the
     /// system call has no room), or where address space is scarce.
-    pub fn new(open: impl Fn() -> wasmtime::Result<Engine> + Send + Sync + 'static) -> Self {
+    pub fn new(memory: Option<u64>, open: impl Fn(usize) -> wasmtime::Result<Engine> + Send + Sync + 'static) -> Self {
         let allowed = sched_getaffinity(None).map(|allowed| cores(&allowed)).unwrap_or_default();
         let mut of_core = vec![0; allowed.last().map_or(0, |last| last + 1)];
         // In a container, fewer threads may compute at a time than there are cores.
@@ -65,17 +74,24 @@ impl CoreEngines {
         for (index, &core) in allowed.iter().enumerate().filter(|_| count > 0) {
             of_core[core] = index % count;
         }
-        Self { of_core, engines: (0..count).map(|_| OnceLock::new()).collect(), open: Box::new(open) }
+        let engines = (0..count).map(|_| OnceLock::new()).collect();
+        Self { of_core, engines, open: Box::new(open), kept: kept::of_core(memory, count as u64 * USED_SLOTS) }
     }
 
     /// None at all.
     pub fn none() -> Self {
-        Self { of_core: Vec::new(), engines: Box::default(), open: Box::new(|| wasmtime::bail!("no engines of cores")) }
+        let open = |_| wasmtime::bail!("no engines of cores");
+        Self { of_core: Vec::new(), engines: Box::default(), open: Box::new(open), kept: kept::COMMON }
     }
 
     /// How many there are at most.
     pub fn count(&self) -> usize {
         self.engines.len()
+    }
+
+    /// The bytes of each linear memory that a slot of these engines keeps.
+    pub fn kept(&self) -> usize {
+        self.kept
     }
 
     /// The index of the engine of the core on which this thread runs. The thread may be moved at any time, which only costs
@@ -87,7 +103,7 @@ impl CoreEngines {
     /// An engine, which is opened if it is needed for the first time. `None` if the machine has no address space for it.
     pub fn open(&self, index: usize) -> Option<&Engine> {
         let open = || {
-            let engine = (self.open)();
+            let engine = (self.open)(self.kept);
             let engine = engine.inspect_err(|error| tracing::debug!("no engine for core {index}: {error:#}")).ok()?;
             Some(CoreEngine { engine, in_use: Arc::default() })
         };
@@ -152,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_core_has_a_bounded_number_of_places() {
-        let engines = CoreEngines::new(|| Ok(Engine::default()));
+        let engines = CoreEngines::new(None, |_| Ok(Engine::default()));
         if engines.count() == 0 {
             return;
         }
@@ -173,7 +189,7 @@ mod tests {
     fn an_engine_that_cannot_be_opened_is_not_tried_again() {
         let tried = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&tried);
-        let engines = CoreEngines::new(move || {
+        let engines = CoreEngines::new(None, move |_| {
             count.fetch_add(1, Acquire);
             wasmtime::bail!("no address space")
         });

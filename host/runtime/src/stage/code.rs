@@ -10,8 +10,8 @@ use wasmtime::component::InstancePre;
 
 use super::call::StageExport;
 use super::store::StoreState;
-use crate::engine::KEEP_MEMORY;
 use crate::engine::cores::{CoreEngines, Place};
+use crate::engine::kept;
 use crate::kind::StageKind;
 
 /// After this many runs within [`BUSY_MILLISECONDS`], a stage gets a copy of its code for each core. With fewer, the cores
@@ -19,8 +19,8 @@ use crate::kind::StageKind;
 const BUSY_RUNS: u32 = 256;
 const BUSY_MILLISECONDS: u64 = 1_000;
 
-/// So many bytes of memory that the kernel gives page by page take about as long as what the cores wait for each other in one
-/// run, so they count as a run.
+/// So many bytes of memory, if the kernel gives them page by page, take about as long as what the cores wait for each other in
+/// one run, so they count as a run. A run counts as 77 at most, so that one alone makes no stage busy.
 const BYTES_OF_A_RUN: u64 = 64 << 10;
 
 /// The compiled and linked component of a stage.
@@ -41,7 +41,10 @@ pub type SharedCode = Arc<ArcSwap<Code>>;
 pub type StartCopies = Box<dyn Fn(&Arc<CopiesOfCode>) -> bool + Send + Sync>;
 
 /// The copies of a code by the core, as far as they are made.
-pub struct CopiesOfCode(Box<[OnceLock<Arc<Code>>]>);
+pub struct CopiesOfCode {
+    of_core: Box<[OnceLock<Arc<Code>>]>,
+    refusal: OnceLock<&'static str>,
+}
 
 /// The copies of a code, and when they are made.
 struct Copies {
@@ -76,7 +79,10 @@ impl Code {
         }
         let copies = Copies {
             cores: Arc::clone(cores),
-            made: Arc::new(CopiesOfCode((0..cores.count()).map(|_| OnceLock::new()).collect())),
+            made: Arc::new(CopiesOfCode {
+                of_core: (0..cores.count()).map(|_| OnceLock::new()).collect(),
+                refusal: OnceLock::new(),
+            }),
             start,
             begin: Instant::now(),
             counted_from: AtomicU64::new(0),
@@ -90,19 +96,19 @@ impl Code {
     pub fn of_this_core(&self) -> Option<(Arc<Self>, Place)> {
         let copies = self.copies.as_ref()?;
         let core = copies.cores.this_core();
-        let Some(copy) = copies.made.0.get(core)?.get() else {
+        let Some(copy) = copies.made.of_core.get(core)?.get() else {
             copies.count(1);
             return None;
         };
         Some((Arc::clone(copy), copies.cores.place(core)?))
     }
 
-    /// Counts the memory of a run, in bytes, if there is no copy for the core on which this thread runs. A slot of the engine of a
-    /// core keeps more memory than the others.
+    /// Counts the memory of a run of this code, in bytes: what a slot of the engine of a core would have kept of it, and a slot of
+    /// the common engine does not.
     pub fn count_memory(&self, bytes: u64) {
-        let Some(copies) = self.copies.as_ref().filter(|_| bytes > KEEP_MEMORY as u64) else { return };
-        let runs = (bytes - KEEP_MEMORY as u64) / BYTES_OF_A_RUN;
-        copies.count(runs.min(BUSY_RUNS.into()) as u32);
+        let Some(copies) = &self.copies else { return };
+        let would_keep = bytes.min(copies.cores.kept() as u64).saturating_sub(kept::COMMON as u64);
+        copies.count((would_keep / BYTES_OF_A_RUN) as u32);
     }
 
     /// Makes the copies, however often the code has run. Returns how many there are already.
@@ -116,7 +122,12 @@ impl Code {
 
     /// How many copies there are.
     pub fn copies(&self) -> usize {
-        self.copies.iter().flat_map(|copies| &copies.made.0).filter(|copy| copy.get().is_some()).count()
+        self.copies.iter().flat_map(|copies| &copies.made.of_core).filter(|copy| copy.get().is_some()).count()
+    }
+
+    /// Why the code never gets copies, if that was found when they were to be made.
+    pub fn no_copies(&self) -> Option<&'static str> {
+        self.copies.as_ref()?.made.refusal.get().copied()
     }
 }
 
@@ -151,8 +162,13 @@ impl Copies {
 impl CopiesOfCode {
     /// Sets the copy for a core. Another one that is there already stays.
     pub fn set(&self, core: usize, copy: Code) {
-        if let Some(slot) = self.0.get(core) {
+        if let Some(slot) = self.of_core.get(core) {
             let _ = slot.set(Arc::new(copy));
         }
+    }
+
+    /// There will be no copies, for this reason.
+    pub fn refuse(&self, why: &'static str) {
+        let _ = self.refusal.set(why);
     }
 }

@@ -40,7 +40,7 @@ impl Inspect {
                 (artifact, Some(invalid))
             }
         };
-        let runtime = Runtime::new(1, Scheduling::Off).map_err(|error| failed(&error))?;
+        let runtime = Runtime::new(1, Scheduling::Off, None).map_err(|error| failed(&error))?;
         let preparer = Preparer::new(&runtime, None).map_err(|error| failed(&error))?;
         let component = preparer.compile(&artifact).map_err(|error| failed(&error))?;
         let ty = component.component_type();

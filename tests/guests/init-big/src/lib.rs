@@ -1,8 +1,9 @@
-//! Writes a table of 16 MiB in init: represents a plugin with large tables, for the benchmarks of snapshots.
+//! Writes a table in init, of 16 MiB or as many bytes as `bytes` in the configuration says: represents a plugin with large tables,
+//! for the benchmarks of snapshots. With `zeros`, the table is zeroed memory that nothing was written to.
 
 use std::sync::OnceLock;
 
-use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, export_preprocess, tensor};
+use plimsoll_sdk::{Failure, Init, Prepared, Preprocess, Request, config, export_preprocess, tensor};
 
 const BYTES: usize = 16 << 20;
 
@@ -14,7 +15,12 @@ export_preprocess!(Big with init);
 
 impl Init for Big {
     fn init() -> Result<(), String> {
-        TABLE.set((0..BYTES).map(|index| (index % 251) as u8).collect()).map_err(|_| "init ran twice".into())
+        let bytes = config::parse("bytes", BYTES)?;
+        let table = match config::get("zeros") {
+            Some(_) => vec![0; bytes],
+            None => (0..bytes).map(|index| (index % 251) as u8).collect(),
+        };
+        TABLE.set(table).map_err(|_| "init ran twice".into())
     }
 }
 

@@ -11,7 +11,8 @@ use wasmtime::component::Component;
 use crate::component::compiler::Compiler;
 use crate::component::trusted::SharedCopy;
 use crate::engine::Runtime;
-use crate::engine::cores::{CoreEngines, KEEP_MEMORY};
+use crate::cap::PAGE;
+use crate::engine::cores::CoreEngines;
 use crate::kind::StageKind;
 use crate::stage::code::{Code, CopiesOfCode};
 
@@ -26,8 +27,9 @@ const PART_OF_DESCRIPTORS: u64 = 8;
 /// the cores rarely meet.
 const MOST_BYTES: usize = 32 << 20;
 
-/// The bytes of a page of linear memory.
-const PAGE: u64 = 64 << 10;
+/// Components whose memories begin with more bytes that are not zero get no copies: the slots of the engines of the cores would
+/// copy all of them for each instance, and those of the common engine only the first (`engine/kept.rs`).
+const MOST_DATA: usize = 2 << 20;
 
 /// All codes that have copies may have this many bytes together. The copies of a code share one file in memory.
 const MOST_BYTES_IN_ALL: usize = 256 << 20;
@@ -82,11 +84,12 @@ impl Copier {
         let bytes = image.end as usize - image.start as usize;
         // In pages.
         let initial = component.resources_required().and_then(|resources| resources.max_initial_memory_size);
-        let is_small = bytes <= MOST_BYTES && initial.unwrap_or_default().saturating_mul(PAGE) <= KEEP_MEMORY as u64;
+        let has_more = initial.unwrap_or_default().saturating_mul(PAGE) > self.cores.kept() as u64;
         // It lives as long as the code.
         let counted = Arc::new(OnceLock::new());
         let start = move |copies: &Arc<CopiesOfCode>| {
-            if !is_small {
+            if bytes > MOST_BYTES || has_more {
+                copies.refuse(if has_more { "its memory begins with more than a slot keeps" } else { "it is too large" });
                 return true;
             }
             let Some(count) = this.count(bytes) else { return false };
@@ -128,6 +131,10 @@ impl Copier {
                 return false;
             }
         };
+        if shared.data > MOST_DATA {
+            copies.refuse("its memory begins with too many bytes that are not zero");
+            return false;
+        }
         let mut has_copy = false;
         for core in 0..self.cores.count() {
             match self.copy_for(core, &shared, kind, note) {
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_code_that_is_dropped_makes_room() {
-        let runtime = Runtime::new(4, Scheduling::Fair).expect("an engine");
+        let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
         let copier = Copier::new(&runtime, &threads().expect("threads"));
         let mut counted: Vec<_> = std::iter::from_fn(|| copier.count(1)).take(2 * MOST).collect();
         assert!((1..=MOST).contains(&counted.len()), "{}", counted.len());
