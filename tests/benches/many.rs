@@ -257,7 +257,8 @@ impl Served {
     }
 
     async fn administrate(&self, path: &str, encoding: &str) -> Vec<u8> {
-        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).header("accept-encoding", encoding);
+        let request =
+            self.http.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).header("accept-encoding", encoding);
         request.send().await.expect("a reply").bytes().await.expect("a body").to_vec()
     }
 

@@ -17,7 +17,11 @@ async fn copied(server: &Server, pipeline: &str) -> bool {
     let pipeline = server.app.pipeline(pipeline).expect("served");
     let infer = pipeline.chips.values().map(|infer| infer.core());
     for stage in [pipeline.preprocess.core(), pipeline.postprocess.core()].into_iter().chain(infer) {
-        until("copies", async || stage.code().copy_now() == cores).await;
+        until("copies", async || {
+            assert_eq!(stage.code().no_copies(), None);
+            stage.code().copy_now() == cores
+        })
+        .await;
     }
     cores > 0
 }
@@ -101,8 +105,8 @@ async fn no_run_finds_what_another_wrote() {
     for _ in 0..4 {
         let server = Arc::clone(&server);
         clients.spawn(async move {
-            // A slot there keeps up to 8 MiB.
-            for bytes in [0, 1 << 20, 3 << 20, 7 << 20, 9 << 20] {
+            // A slot there keeps up to 6 MiB.
+            for bytes in [0, 1 << 20, 3 << 20, 5 << 20, 9 << 20] {
                 for command in ["fill", "search", "search"] {
                     let reply = server.infer("p", &format!("?do={command}&bytes={bytes}"), "x").await;
                     assert_eq!(reply.status, 200, "{command} {bytes}: {}", reply.text);
@@ -177,9 +181,21 @@ async fn a_stage_that_runs_often_is_copied_without_being_asked() {
     assert_eq!(live(&server), [1, 0], "the run is in the engine of a core");
 }
 
+/// False where slots of the cores keep less than 6 MiB: on one core, or with little memory for the number of cores.
+fn keeps_most(server: &Server) -> bool {
+    let keeps_most = server.app.runtime.cores.count() > 0 && server.app.runtime.cores.kept() == 6 << 20;
+    if !keeps_most {
+        eprintln!("SKIPPED: slots of the cores keep less than 6 MiB on this machine");
+    }
+    keeps_most
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_whose_memory_rises_high_is_copied_after_few_runs() {
     let server = Arc::new(Server::start(&guests_config("tester", "")).await);
+    if !keeps_most(&server) {
+        return;
+    }
     let cores = server.app.runtime.cores.count();
     let pipeline = server.app.pipeline("p").expect("served");
     let stage = pipeline.preprocess.core();
@@ -203,15 +219,17 @@ async fn stages_that_begin_with_much_memory_are_copied_only_if_it_is_zeros_that_
     for (config, refusal) in [
         ("bytes = 1000000", None),
         ("bytes = 4000000, zeros = 1", None),
-        ("bytes = 4000000", Some("its memory begins with too many bytes that are not zero")),
+        ("bytes = 4000000", Some("it has too much data for its memories")),
         ("bytes = 16000000, zeros = 1", Some("its memory begins with more than a slot keeps")),
     ] {
         let server = Server::start(&guests_config("init-big", &format!("config = {{ {config} }}"))).await;
+        if !keeps_most(&server) {
+            return;
+        }
         let cores = server.app.runtime.cores.count();
         let code = server.app.pipeline("p").expect("served").preprocess.core().code();
         until("copies or a refusal", async || code.copy_now() == cores || code.no_copies().is_some()).await;
-        assert_eq!(code.no_copies(), refusal.filter(|_| cores > 0), "{config}");
-        assert_eq!(code.copies(), if refusal.is_none() { cores } else { 0 }, "{config}");
+        assert_eq!((code.no_copies(), code.copies() == cores), (refusal, refusal.is_none()), "{config}");
         assert_eq!(server.infer("p", "", "x").await.status, 200);
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> 
     unsafe { Component::deserialize(engine, code) }
 }
 
-/// The section of compiled code that has the bytes with which linear memories begin (`wasmtime_environ::obj::ELF_WASM_DATA`).
+/// The section of compiled code that has the data of linear memories: those with which they begin, and those that a guest may
+/// write to them later (`wasmtime_environ::obj::ELF_WASM_DATA`).
 const DATA: &str = ".rodata.wasm";
 
 /// Bytes of a page of the operating system.
@@ -29,7 +30,7 @@ const PAGE: usize = 4096;
 /// The code of a component, from which other engines of this process load it. They share the pages of the machine code.
 pub(super) struct SharedCopy {
     file: File,
-    /// The bytes of the pages with which the linear memories begin, those of a snapshot included, without pages of zeros.
+    /// Bytes of the pages of data of the linear memories, those of a snapshot included, without pages of zeros.
     pub(super) data: usize,
 }
 

@@ -3,8 +3,8 @@
 
 use crate::cap::PAGE;
 
-/// Bytes of each linear memory that a slot of the engine for all cores keeps resident. Small plugins fit completely, and so
-/// does a 224 × 224 tensor made of a 640 × 480 photo. A plugin with a large snapshot pays 25 µs for it
+/// Bytes of each linear memory that a slot of the engine for all cores keeps resident. Small plugins fit completely, and a
+/// 224 × 224 tensor made of a 640 × 480 photo but for one page. A plugin with a large snapshot pays 25 µs for it
 /// (host/docs/performance.md).
 pub const COMMON: usize = 5 << 18;
 
@@ -13,7 +13,7 @@ pub const COMMON: usize = 5 << 18;
 const MOST: usize = 6 << 20;
 
 /// The slots of all engines of cores keep at most this part of the memory that the process may use, if each stage has one
-/// memory.
+/// memory and that is not less than [`COMMON`] for each.
 const PART: u64 = 8;
 
 /// The bytes of each linear memory that a slot of the engine of one core keeps, if all these engines use so many slots.

@@ -19,8 +19,9 @@ use crate::kind::StageKind;
 const BUSY_RUNS: u32 = 256;
 const BUSY_MILLISECONDS: u64 = 1_000;
 
-/// So many bytes of memory, if the kernel gives them page by page, take about as long as what the cores wait for each other in
-/// one run, so they count as a run. A run counts as 77 at most, so that one alone makes no stage busy.
+/// So many bytes of memory, if a run touches them and the kernel gives them page by page, take about as long as what the cores
+/// wait for each other in one run, so they count as a run. Which bytes a run touches is not known; to rewrite what it does not
+/// touch costs a twentieth. A run counts as 77 at most, so that one alone makes no stage busy.
 const BYTES_OF_A_RUN: u64 = 64 << 10;
 
 /// The compiled and linked component of a stage.

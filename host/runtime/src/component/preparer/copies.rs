@@ -8,11 +8,12 @@ use rayon::ThreadPool;
 use rustix::process::{Resource, getrlimit};
 use wasmtime::component::Component;
 
+use crate::cap::PAGE;
 use crate::component::compiler::Compiler;
 use crate::component::trusted::SharedCopy;
 use crate::engine::Runtime;
-use crate::cap::PAGE;
 use crate::engine::cores::CoreEngines;
+use crate::engine::kept;
 use crate::kind::StageKind;
 use crate::stage::code::{Code, CopiesOfCode};
 
@@ -27,8 +28,9 @@ const PART_OF_DESCRIPTORS: u64 = 8;
 /// the cores rarely meet.
 const MOST_BYTES: usize = 32 << 20;
 
-/// Components whose memories begin with more bytes that are not zero get no copies: the slots of the engines of the cores would
-/// copy all of them for each instance, and those of the common engine only the first (`engine/kept.rs`).
+/// Components with more data in their memories, without pages of zeros, get no copies if the slots of the engines of the cores keep
+/// more than those of the common engine: they would copy all of it for each instance, whatever the run touches of it
+/// (`engine/kept.rs`). The same holds for more memory at the beginning than this and than a slot keeps.
 const MOST_DATA: usize = 2 << 20;
 
 /// All codes that have copies may have this many bytes together. The copies of a code share one file in memory.
@@ -84,12 +86,17 @@ impl Copier {
         let bytes = image.end as usize - image.start as usize;
         // In pages.
         let initial = component.resources_required().and_then(|resources| resources.max_initial_memory_size);
-        let has_more = initial.unwrap_or_default().saturating_mul(PAGE) > self.cores.kept() as u64;
+        let most = self.cores.kept().max(MOST_DATA) as u64;
+        let has_more = self.keeps_more() && initial.unwrap_or_default().saturating_mul(PAGE) > most;
         // It lives as long as the code.
         let counted = Arc::new(OnceLock::new());
         let start = move |copies: &Arc<CopiesOfCode>| {
             if bytes > MOST_BYTES || has_more {
-                copies.refuse(if has_more { "its memory begins with more than a slot keeps" } else { "it is too large" });
+                copies.refuse(if has_more {
+                    "its memory begins with more than a slot keeps"
+                } else {
+                    "it is too large"
+                });
                 return true;
             }
             let Some(count) = this.count(bytes) else { return false };
@@ -131,8 +138,8 @@ impl Copier {
                 return false;
             }
         };
-        if shared.data > MOST_DATA {
-            copies.refuse("its memory begins with too many bytes that are not zero");
+        if self.keeps_more() && shared.data > MOST_DATA {
+            copies.refuse("it has too much data for its memories");
             return false;
         }
         let mut has_copy = false;
@@ -146,6 +153,11 @@ impl Copier {
             }
         }
         has_copy
+    }
+
+    /// True if a slot of the engine of a core keeps more than one of the common engine.
+    fn keeps_more(&self) -> bool {
+        self.cores.kept() > kept::COMMON
     }
 
     fn copy_for(&self, core: usize, shared: &SharedCopy, kind: StageKind, note: Option<&str>) -> Result<Code, String> {
