@@ -96,8 +96,9 @@ pub struct Server {
     #[serde(serialize_with = "size")]
     #[schemars(with = "Size")]
     pub shadow_budget: ByteSize,
-    /// `coarse` for fewer buckets in the histograms of `/metrics`; `none` for none, and no histograms of stages.
-    pub metric_buckets: Buckets,
+    /// `fine` or `coarse` buckets in the histograms of `/metrics`, or `none`, also without histograms of stages. By default
+    /// `fine` if the pipelines have at most 300 histograms, `coarse` up to 650, and then `none`.
+    pub metric_buckets: Option<Buckets>,
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
     /// latency problem.
     pub fair_scheduling: bool,
@@ -147,7 +148,7 @@ impl Default for Server {
             max_shadow_runs: 2,
             max_shadow_queue: 16,
             shadow_budget: ByteSize::mib(64),
-            metric_buckets: Buckets::Fine,
+            metric_buckets: None,
             fair_scheduling: true,
             console: true,
         }

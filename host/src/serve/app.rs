@@ -24,6 +24,7 @@ use crate::base::process::{memory_of_machine, process_memory};
 use crate::config::{Config, ConfigError, Listen, Server, Telemetry};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
+use crate::records::metrics::Buckets;
 
 /// The memory report names this as the identity of callers, if callers have keys.
 const KEY_NAME: &str = "name of the key";
@@ -161,7 +162,14 @@ impl App {
 
 /// The records of a process. Only a server exports traces.
 fn records(config: &Config, identity: &str, is_server: bool) -> Result<Records, ConfigError> {
-    let (callers, buckets) = (config.memory.top_callers, config.server.metric_buckets);
+    let (callers, (buckets, histograms)) = (config.memory.top_callers, config.metric_buckets());
+    if let Some(histograms) = histograms.filter(|_| is_server && buckets != Buckets::Fine) {
+        tracing::info!(
+            "`/metrics` has {}, because the pipelines have {histograms} histograms; `metric_buckets` under `[server]` sets \
+             another detail",
+            if buckets == Buckets::Coarse { "coarse buckets" } else { "no buckets and no histograms of stages" }
+        );
+    }
     let unheard = if is_server { Telemetry::variables_without_effect() } else { Vec::new() };
     if !unheard.is_empty() {
         tracing::warn!("these variables of OpenTelemetry have no effect here: {}", unheard.join(", "));
