@@ -3,7 +3,7 @@
 //! [`file`](mod@file): the whole file and where it came from. `load` reads it, and `checks` finds settings
 //! that parse but are not valid. [`environment`]: settings of environment variables. [`effective`]: the
 //! settings with their sources. `otel_variables`: those of OpenTelemetry. `secrets`, `shown`: what readers may see. `pulled_models`, `stored_models`: models of
-//! registries. `metric_buckets`: what follows from the number of pipelines. `schema`: the JSON Schema; `texts`: values that are texts. The other modules have one table each.
+//! registries. `schema`: the JSON Schema; `texts`: values that are texts. The other modules have one table each.
 
 pub mod admin;
 pub mod auth;
@@ -21,7 +21,6 @@ mod host_name;
 pub mod listen;
 mod load;
 pub mod memory;
-mod metric_buckets;
 pub mod model;
 mod otel_variables;
 pub mod pipeline;

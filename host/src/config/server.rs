@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::host_name::HostName;
 use super::listen::Listen;
 use super::texts::{Addresses, Size, Time, size};
-use crate::base::process::process_memory;
+use crate::base::process::memory_of_cgroup;
 use crate::records::metrics::Buckets;
 
 /// The default of `max_body`.
@@ -96,9 +96,8 @@ pub struct Server {
     #[serde(serialize_with = "size")]
     #[schemars(with = "Size")]
     pub shadow_budget: ByteSize,
-    /// `fine` or `coarse` buckets in the histograms of `/metrics`, or `none`, also without histograms of stages. By default
-    /// `fine` if the pipelines have at most 300 histograms, `coarse` up to 650, and then `none`.
-    pub metric_buckets: Option<Buckets>,
+    /// `coarse` for fewer buckets in the histograms of `/metrics`; `none` for none, and no histograms of stages.
+    pub metric_buckets: Buckets,
     /// True if long runs share the cores so that short runs stay fast. Set it to false to find out if this causes a
     /// latency problem.
     pub fair_scheduling: bool,
@@ -122,7 +121,7 @@ fn default_budget(cgroup_limit: Option<u64>) -> ByteSize {
 
 impl Default for Server {
     fn default() -> Self {
-        let budget = default_budget(process_memory().cgroup_limit_bytes);
+        let budget = default_budget(memory_of_cgroup().1);
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             grpc_listen: None,
@@ -148,7 +147,7 @@ impl Default for Server {
             max_shadow_runs: 2,
             max_shadow_queue: 16,
             shadow_budget: ByteSize::mib(64),
-            metric_buckets: None,
+            metric_buckets: Buckets::Fine,
             fair_scheduling: true,
             console: true,
         }

@@ -20,11 +20,10 @@ use super::stop::Stopping;
 use super::stream_limit::StreamLimit;
 use super::tls::Tls;
 use crate::base::address_space;
-use crate::base::process::{memory_of_machine, process_memory};
+use crate::base::process::{memory_of_cgroup, memory_of_machine};
 use crate::config::{Config, ConfigError, Listen, Server, Telemetry};
 use crate::deploy::{Deployments, NotServed, Served, ServedPipeline, Serving};
 use crate::records::Records;
-use crate::records::metrics::Buckets;
 
 /// The memory report names this as the identity of callers, if callers have keys.
 const KEY_NAME: &str = "name of the key";
@@ -92,7 +91,7 @@ impl App {
         // One slot more than concurrent requests, because a deployment instantiates its stages, one at a time. Shadow runs
         // have slots of their own, so that they take none from requests; so have items and branches of steps.
         let slots = config.server.max_concurrency + 1 + config.server.max_shadow_runs + EXTRA_RUNS;
-        let memory = process_memory().cgroup_limit_bytes.into_iter().chain(memory_of_machine()).min();
+        let memory = memory_of_cgroup().1.into_iter().chain(memory_of_machine()).min();
         let runtime = Runtime::new(slots, config.server.scheduling(), memory).map_err(|error| {
             let reason = format!("the engine does not start: {error:#}{}", address_space::hint());
             ConfigError::new(&config.path, "", reason)
@@ -162,14 +161,7 @@ impl App {
 
 /// The records of a process. Only a server exports traces.
 fn records(config: &Config, identity: &str, is_server: bool) -> Result<Records, ConfigError> {
-    let (callers, (buckets, histograms)) = (config.memory.top_callers, config.metric_buckets());
-    if let Some(histograms) = histograms.filter(|_| is_server && buckets != Buckets::Fine) {
-        tracing::info!(
-            "`/metrics` has {}, because the pipelines have {histograms} histograms; `metric_buckets` under `[server]` sets \
-             another detail",
-            if buckets == Buckets::Coarse { "coarse buckets" } else { "no buckets and no histograms of stages" }
-        );
-    }
+    let (callers, buckets) = (config.memory.top_callers, config.server.metric_buckets);
     let unheard = if is_server { Telemetry::variables_without_effect() } else { Vec::new() };
     if !unheard.is_empty() {
         tracing::warn!("these variables of OpenTelemetry have no effect here: {}", unheard.join(", "));
