@@ -4,7 +4,7 @@
 use crate::cap::PAGE;
 
 /// Bytes of each linear memory that a slot of the engine for all cores keeps resident. Small plugins fit completely, and a
-/// 224 × 224 tensor made of a 640 × 480 photo but for one page. A plugin with a large snapshot pays 25 µs for it
+/// 224 × 224 tensor made of a 640 × 480 photo but for 64 KiB. A plugin with a large snapshot pays 25 µs for it
 /// (host/docs/performance.md).
 pub const COMMON: usize = 5 << 18;
 
