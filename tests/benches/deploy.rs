@@ -2,10 +2,12 @@
 //! `cargo bench --bench deploy`.
 //!
 //! Each figure is the median of nine versions. A deployment lasts from the moment when the file is in the plugin folder
-//! until the first reply of its version. It is measured with a cold and with a warm compiled cache. A rollback lasts
+//! until the first reply of its version. It is measured with all functions to compile ("unknown"), with a cache that has
+//! the functions of the version before but not this one ("cold"), and with a warm one. A rollback lasts
 //! as long as its request. The requests that look for the new version are those of a caller with a pause of a millisecond
 //! between them: the p99 of their times, while nothing else happens and during the deployments with a cold cache.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use plimsoll::base::bundled;
@@ -21,14 +23,23 @@ const SHIPPED: [&str; 4] = ["image-preprocess", "infer-native", "infer-wasm", "c
 
 #[tokio::main]
 async fn main() {
-    let figures = [("bytes", 0), ("cold ms", 1), ("warm ms", 1), ("rollback ms", 1), ("quiet p99", 2), ("cold p99", 2)];
+    let figures = [
+        ("bytes", 0),
+        ("unknown ms", 1),
+        ("cold ms", 1),
+        ("warm ms", 1),
+        ("rollback ms", 1),
+        ("quiet p99", 2),
+        ("cold p99", 2),
+    ];
     let mut table = Table::new("deploy", &[("plugin", 22)], &figures);
     for name in SHIPPED {
         let folder = TempDir::new().expect("a folder");
-        let cold = deployments(name, &folder, "first").await;
-        let warm = deployments(name, &folder, "second").await;
+        let unknown = deployments(name, &TempDir::new().expect("a folder"), "first", true).await;
+        let cold = deployments(name, &folder, "first", false).await;
+        let warm = deployments(name, &folder, "second", false).await;
         let bytes = bundled::plugin(name).expect("shipped").len();
-        let times = [cold.deployment, warm.deployment, warm.rollback, cold.quiet, cold.meanwhile];
+        let times = [unknown.deployment, cold.deployment, warm.deployment, warm.rollback, cold.quiet, cold.meanwhile];
         table.row(&[name], &[&[bytes as f64], &times[..]].concat());
     }
     table
@@ -46,8 +57,9 @@ struct Times {
 }
 
 /// Medians of deploying and of rolling back nine versions, and the times of requests. The server has its own journal, and uses
-/// the compiled cache in `folder`.
-async fn deployments(name: &str, folder: &TempDir, run: &str) -> Times {
+/// the compiled cache in `folder`. With `forgets`, the functions of the version before are removed before each deployment, so
+/// that all of its functions are compiled, as those of a plugin that was never here.
+async fn deployments(name: &str, folder: &TempDir, run: &str, forgets: bool) -> Times {
     let own = folder.path().join(run);
     std::fs::create_dir_all(own.join("plugins")).expect("a folder");
     let infer = if name == "infer-wasm" { "infer-wasm" } else { "infer-native" };
@@ -80,6 +92,9 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> Times {
     for version in 0..VERSIONS {
         let bytes = another_version(bundled::plugin(name).expect("shipped"), version);
         let wanted = digest(&bytes)[..12].to_owned();
+        if forgets {
+            forget_functions(&folder.path().join("cache"));
+        }
         let draft = own.join("draft");
         std::fs::write(&draft, &bytes).expect("written");
         let started = Instant::now();
@@ -103,6 +118,16 @@ async fn deployments(name: &str, folder: &TempDir, run: &str) -> Times {
         rollback: quantile(rollback_times, 0.5),
         quiet: quantile(quiet, 0.99),
         meanwhile: quantile(meanwhile, 0.99),
+    }
+}
+
+/// Removes the compiled functions in a cache.
+fn forget_functions(cache: &Path) {
+    for entry in std::fs::read_dir(cache).expect("a folder") {
+        let file = entry.expect("readable").path();
+        if file.extension().is_some_and(|ending| ending == "functions") {
+            std::fs::remove_file(&file).expect("removed");
+        }
     }
 }
 

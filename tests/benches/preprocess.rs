@@ -10,6 +10,9 @@
 //! With the arguments `before FILE`, where FILE is another build of the component, the benchmark runs the two components in
 //! turns on the same images, and prints the times of both and their ratio. The two optional arguments follow.
 //!
+//! With the argument `kept`, it shows what stands between wasm and native code: the same component in one instance that is
+//! kept, with and without checks of the deadline. The two optional arguments follow.
+//!
 //! With the argument `accuracy`, the benchmark instead writes the output for each file of the corpus, which
 //! `preprocess.py accuracy` compares with Pillow's.
 
@@ -22,6 +25,9 @@ use plimsoll_runtime::stage::{Request, RunLog};
 use plimsoll_tests::bench::{self, Table};
 use plimsoll_tests::{guest, guests_config, shared};
 use serde_json::{Value, json};
+
+#[path = "preprocess/kept.rs"]
+mod kept;
 
 const SIDE: u32 = 224;
 /// The sides of the crops, as in `preprocess.py`.
@@ -37,6 +43,12 @@ fn main() {
     }
     if let Some(("before", [file, rest @ ..])) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         return compare(Path::new(file), rest);
+    }
+    if let Some(("kept", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        let (runtime, folder) = (bench::runtime(), bench::target().join("preprocess"));
+        let _ = python("images", &folder);
+        let app = app(&runtime, false, None);
+        return kept::compare(&runtime, &app, &images(&folder), rest, &settings(false, false));
     }
     let part = arguments.first().map(String::as_str).unwrap_or_default();
     let seconds = arguments.get(1).and_then(|argument| argument.parse().ok()).unwrap_or(3.0);

@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 use plimsoll::records::{RequestRecord, RequestStart};
 use plimsoll::serve::App;
 use plimsoll_runtime::cap::{Meter, Usage};
+use plimsoll_runtime::kind::StageKind;
 use plimsoll_runtime::scheduling::Scheduler;
 use plimsoll_runtime::stage::call::Prepared;
 use plimsoll_runtime::stage::code::Code;
+use plimsoll_runtime::stage::linker::linker;
 use plimsoll_runtime::stage::store::{set_cap, set_deadline};
 use plimsoll_runtime::stage::{
     InferStage, Limits, PostprocessStage, PreprocessStage, Reply, Request, StageCore, StageEnvironment, StoreState,
 };
 use plimsoll_runtime::tensor::Tensors;
-use wasmtime::component::{Instance, InstancePre};
+use wasmtime::component::{Component, Instance, InstancePre};
 use wasmtime::{Engine, Store};
 
 /// Long enough for every call of a test or a benchmark on one instance.
@@ -122,7 +124,26 @@ impl<'a, S: std::ops::Deref<Target = StageCore>> ReusedInstance<'a, S> {
     /// # Errors
     /// If the instance cannot be created.
     pub async fn new(stage: &'a S) -> wasmtime::Result<Self> {
-        let code = stage.code();
+        Self::of_code(stage, stage.code()).await
+    }
+
+    /// Instantiates a component with the settings of a stage, in an engine of its own. `init` runs first.
+    ///
+    /// # Errors
+    /// If the component cannot be compiled, or the instance cannot be created.
+    pub async fn in_engine(
+        stage: &'a S,
+        kind: StageKind,
+        component: &[u8],
+        config: &wasmtime::Config,
+    ) -> wasmtime::Result<Self> {
+        let engine = Engine::new(config)?;
+        let pre = linker(&engine)?.instantiate_pre(&Component::new(&engine, component)?)?;
+        let code = Code::new(pre, kind, Some("there is no snapshot of it".into()))?;
+        Self::of_code(stage, Arc::new(code)).await
+    }
+
+    async fn of_code(stage: &'a S, code: Arc<Code>) -> wasmtime::Result<Self> {
         let mut store = stage.new_store(&code, Arc::default(), "", Instant::now() + ONE_DAY);
         let instance = stage.instantiate(&code, &mut store).await?;
         Ok(Self { stage: PhantomData, code, store, instance })

@@ -1,5 +1,6 @@
 """The scenario `pressure`: requests look for data of earlier requests while the kernel migrates pages."""
 
+import itertools
 import mmap
 import multiprocessing
 import os
@@ -11,15 +12,22 @@ from pathlib import Path
 from launch import noop_config, start_plimsoll
 from results import Results
 
+# Within what each slot keeps, within what a slot of a core keeps, and beyond both.
+SIZES = [1 << 20, 4 << 20, 12 << 20]
 COMPACT = Path("/proc/sys/vm/compact_memory")
 
 
 def pressure(options: Namespace) -> None:
-    """One slot, filled and searched alternately while the kernel compacts memory: a search must find nothing."""
+    """Slots that are filled and searched while the kernel compacts memory: a search must find nothing.
+
+    Four requests fill, then four search, because a request runs in the slot of its core or in that of all cores: so most
+    searches are in a slot that was filled before. A run that fills or searches counts as a hundred, so that the slots of the
+    cores are used after the first ones.
+    """
     if not os.access(COMPACT, os.W_OK):
         sys.exit(f"{COMPACT} is not writable: run this scenario as root, because it makes the kernel migrate pages")
     results = Results("pressure")
-    what = "6 MiB, filled and searched"
+    what = "1, 4 and 12 MiB, filled and searched"
     for _ in range(options.rounds):
         compaction = multiprocessing.Process(target=compact_memory, daemon=True)
         compaction.start()
@@ -28,11 +36,13 @@ def pressure(options: Namespace) -> None:
         for _ in range(20):
             config = "[server]\nmax_concurrency = 1\n" + noop_config("tester")
             with start_plimsoll(options.binary, config) as server:
-                for _ in range(100):
-                    if server.post(f"{server.path}?do=fill&bytes={6 << 20}", b"")[0] != 200:
-                        sys.exit("the plugin `tester` failed to fill its memory")
-                    found += server.post(f"{server.path}?do=search&bytes={6 << 20}", b"")[0] != 200
-                    searches += 1
+                for size in itertools.islice(itertools.cycle(SIZES), 50):
+                    for _ in range(4):
+                        if server.post(f"{server.path}?do=fill&bytes={size}", b"")[0] != 200:
+                            sys.exit("the plugin `tester` failed to fill its memory")
+                    for _ in range(4):
+                        found += server.post(f"{server.path}?do=search&bytes={size}", b"")[0] != 200
+                        searches += 1
         compaction.terminate()
         compaction.join()
         results.add(what, "plimsoll", searches=searches, found=found, pages_moved=migrated_pages() - moved_before)
