@@ -31,6 +31,7 @@ fn change(model: &mut ModelProto, random: &mut Random) -> Option<()> {
     let graph = inner(model.graph.as_mut()?, random);
     match random.below(16) {
         0..=5 => change_node(graph, random)?,
+        6 if random.below(2) == 0 => repeat_node(graph, random)?,
         6 => {
             let mut node = graph.node.get(random.below(graph.node.len()))?.clone();
             let name = format!("n{}", random.below(1000));
@@ -121,6 +122,28 @@ fn change_node(graph: &mut GraphProto, random: &mut Random) -> Option<()> {
     }
     if random.below(16) == 0 {
         node.output.push(format!("o{}", random.below(100)));
+    }
+    Some(())
+}
+
+/// Puts copies of a node after it, each with the output of the one before as some or all of its inputs: what doubles at a
+/// node grows beyond the memory of any machine.
+fn repeat_node(graph: &mut GraphProto, random: &mut Random) -> Option<()> {
+    let at = random.below(graph.node.len());
+    let first = graph.node.get(at)?.clone();
+    let mut value = first.output.first()?.clone();
+    let takes: Vec<bool> = first.input.iter().map(|_| random.below(3) > 0).collect();
+    let copies = 1 + random.below(40);
+    for copy in 0..copies {
+        let mut node = first.clone();
+        let taken = node.input.iter_mut().zip(&takes).filter(|(_, takes)| **takes);
+        taken.for_each(|(input, _)| input.clone_from(&value));
+        value = format!("r{}", random.below(1000));
+        node.output = vec![value.clone()];
+        graph.node.insert(at + 1 + copy, node);
+    }
+    if let Some(last) = graph.output.first_mut().filter(|_| random.below(2) == 0) {
+        last.name = Some(value);
     }
     Some(())
 }
