@@ -72,7 +72,7 @@ fn config() -> String {
         pipeline("stamp", "stamp", "stamp"),
         pipeline("photo", "image-preprocess", "noop-postprocess"),
         "[pipelines.photo.preprocess.config]\nwidth = 224\nheight = 224\n".to_owned(),
-        "[models.digits]\nfile = \"bundled:digits.onnx\"\n[pipelines.digits]\nmodel = \"digits\"\n\
+        "[models.digits]\nfile = \"bundled:digits.onnx\"\nthreads = 1\n[pipelines.digits]\nmodel = \"digits\"\n\
          [pipelines.digits.preprocess]\nplugin = \"image-preprocess\"\n\
          config = { width = 8, height = 8, channels = \"gray\", scale = 0.00392156862745098 }\n\
          [pipelines.digits.chips.native]\nplugin = \"infer-native\"\n\
