@@ -177,6 +177,7 @@ mod onnx_division;
 mod onnx_empty;
 mod onnx_filled;
 mod onnx_filled_ort;
+mod onnx_growing;
 mod onnx_loops;
 mod onnx_numbers;
 mod onnx_resize;

@@ -96,7 +96,7 @@ async fn run(backend: &dyn Backend, column: &str, test: &Path, absolute: f64) ->
         }
     };
     let permits = Arc::new(Semaphore::new(1));
-    let model = LoadedModel::new("m".into(), String::new(), model, permits, None, Scheduling::Fair);
+    let model = LoadedModel::new("m".into(), String::new(), &source.bytes, model, permits, None, Scheduling::Fair);
     let model = Arc::new(model.expect("no batches"));
     for set in 0.. {
         let data = test.join(format!("test_data_set_{set}"));

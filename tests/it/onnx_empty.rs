@@ -33,8 +33,9 @@ pub(crate) async fn run(backend: &dyn Backend, model: &Onnx, inputs: &[(&str, Te
     let source = source(model.bytes());
     let loaded = backend.load(&source).map_err(|error| error.to_string())?;
     let permits = Arc::new(Semaphore::new(1));
-    let loaded = LoadedModel::new("m".into(), String::new(), loaded, permits, None, Scheduling::Fair).expect("loaded");
-    let loaded = Arc::new(loaded.with_size_limit(&source.bytes));
+    let loaded = LoadedModel::new("m".into(), String::new(), &source.bytes, loaded, permits, None, Scheduling::Fair)
+        .expect("loaded");
+    let loaded = Arc::new(loaded);
     let inputs = inputs.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone())).collect();
     loaded.run(inputs).await.map(|mut outputs| outputs.remove(0).1).map_err(|error| error.message)
 }

@@ -84,6 +84,25 @@ pub(crate) fn outputs(node: &NodeProto, opset: i64, values: &Values) -> Vec<Info
     outputs
 }
 
+/// Checks the first output of a standard node: a chain of nodes can double dimensions, or a list of integers, at each of
+/// them. `longest` is the most elements of such a list.
+pub(crate) fn check_growth(node: &NodeProto, opset: i64, values: &Values, longest: u64) -> Result<(), String> {
+    let operator = node.op_type.as_deref().unwrap_or_default();
+    let rank = rank(node, operator, opset, values);
+    if let Some(rank) = rank.filter(|&rank| rank > MOST_DIMENSIONS) {
+        return Err(format!("its result would have {rank} dimensions, and at most {MOST_DIMENSIONS} are supported"));
+    }
+    let is_list = rank == Some(1) && matches!(operator, "Concat" | "Gather");
+    let is_whole = matches!(first_type(node, operator, values), Some(DataType::INT64 | DataType::INT32));
+    let length = length(node, operator, values).and_then(|length| u64::try_from(length).ok());
+    match length.filter(|&length| is_list && is_whole && length > longest) {
+        Some(length) => {
+            Err(format!("its result would be a list of {length} integers, and at most {longest} are supported"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// True if numbers of a request decide how many elements the outputs have.
 fn is_dependent(node: &NodeProto, operator: &str, values: &Values) -> bool {
     // The number of dimensions does not depend on numbers.

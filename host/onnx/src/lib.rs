@@ -38,6 +38,7 @@ mod infer;
 mod node;
 mod onnxruntime;
 mod panics;
+mod paths;
 mod rejected;
 mod rows;
 mod rules;
@@ -115,6 +116,9 @@ pub struct Prepared {
     pub needs_moderate_inputs: bool,
     /// True if a constant has no elements. The engine panics if it prepares such weights when it loads the model.
     pub has_empty_constants: bool,
+    /// The number of nodes of the longest path. The engine needs as many levels of the stack, when it loads the model and when
+    /// it runs it first with other inputs or outputs.
+    pub longest_path: u64,
 }
 
 /// An output of a model.
@@ -149,6 +153,7 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
         files: Vec::new(),
         needs_moderate_inputs: false,
         has_empty_constants: false,
+        longest_path: 0,
     };
     let Some(mut model) = parse_model(&bytes) else {
         return Err(Rejected::model("the file is not a valid ONNX model; export or copy it again".into()));
@@ -161,17 +166,20 @@ fn prepare_checked(bytes: Vec<u8>, files: &[File]) -> Result<Prepared, Rejected>
     let opset = opset(&model)?;
     valid::check(graph, opset)?;
     shapes::check(graph, opset)?;
+    run_size::check_loading(graph, opset, true)?;
     let special = weights::resolve(&mut model, files)?;
     let needs_moderate_inputs = walk::model(&mut model, opset, special)?;
+    let mut longest_path = 0;
     if let Some(graph) = &mut model.graph {
         symbols::separate(graph);
+        longest_path = paths::check(graph, opset)?;
     }
     let has_empty_constants = model.graph.as_ref().is_some_and(has_empty_constants);
     let bytes = model
         .write_buf()
         .map_err(|error| Rejected::model(format!("the corrected model cannot be written: {error}")))?;
     let files = (0..files.len()).map(weights::engine_name).collect();
-    Ok(Prepared { bytes, outputs, input_types, files, needs_moderate_inputs, has_empty_constants })
+    Ok(Prepared { bytes, outputs, input_types, files, needs_moderate_inputs, has_empty_constants, longest_path })
 }
 
 /// True if a constant of the graph, or of a graph inside of it, has no elements.

@@ -17,6 +17,7 @@ use crate::external;
 use crate::node::{self, Attributes, Edit};
 use crate::panics;
 use crate::rejected::Rejected;
+use crate::run_size;
 use crate::shapes;
 use crate::tensor;
 use crate::types::Values;
@@ -76,11 +77,13 @@ fn prepare_checked(bytes: &[u8]) -> Result<ForOnnxRuntime, Rejected> {
     valid::check(graph, opset)?;
     valid::check_sparse(bytes)?;
     shapes::check(graph, opset)?;
+    run_size::check_loading(graph, opset, false)?;
     check(graph, opset)?;
     let functions =
         functions::read(bytes).ok_or_else(|| Rejected::model("a function of the model is not valid".into()))?;
     for function in &functions {
         valid::check(&function.body, function.opset)?;
+        run_size::check_loading(&function.body, function.opset, false)?;
         check(&function.body, function.opset)?;
     }
     let mut analysis = analysis::Analysis::new(opset, functions);

@@ -100,6 +100,9 @@ fn proof(bytes: &[u8]) -> RowProof {
 /// The values of a graph by name.
 type Values = HashMap<String, Value>;
 
+/// How much of the name of a node a reason has.
+const NAMED_CHARACTERS: usize = 200;
+
 /// The nodes that a proof follows, counted again for each round of a loop and each call of a function.
 const MOST_WORK: usize = 300_000;
 
@@ -154,7 +157,8 @@ impl Proof {
         for node in &graph.node {
             let mut outputs = self.node(node, &values);
             let operator = node.op_type.as_deref().unwrap_or_default();
-            let name = node::title(node);
+            // Each value that follows from it has a copy.
+            let name: String = node::title(node).chars().take(NAMED_CHARACTERS).collect();
             for (index, output) in node.output.iter().enumerate() {
                 let mut value = if index < outputs.len() {
                     std::mem::replace(&mut outputs[index], Value::unknown(""))
@@ -168,7 +172,7 @@ impl Proof {
                     }
                     _ => {}
                 }
-                values.insert(output.clone(), value);
+                values.insert(output.clone(), value.bounded());
             }
         }
         let of = |output: &ValueInfoProto| values.get(output.name.as_deref().unwrap_or_default()).cloned();

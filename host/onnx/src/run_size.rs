@@ -16,6 +16,7 @@ mod einsum;
 mod estimate;
 mod growth;
 mod live;
+mod loading;
 mod loops;
 mod names;
 mod numbers;
@@ -39,6 +40,7 @@ use crate::types::MOST_DIMENSIONS;
 use crate::valid;
 use crate::well_formed::parse_model;
 use estimate::Estimate;
+pub(crate) use loading::{LONGEST_LIST, check as check_loading};
 pub use peaks::{LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks};
 use value::Value;
 

@@ -15,6 +15,7 @@ use crate::arity;
 use crate::node::{self, Attributes};
 use crate::rejected::Rejected;
 use crate::tensor;
+use crate::types::MOST_DIMENSIONS;
 pub(crate) use definitions::check_sparse;
 
 /// Attributes with sizes, distances, counts and axes. A number that needs more than 32 bits cannot be intended.
@@ -78,6 +79,13 @@ fn check_graph(graph: &GraphProto, opset: i64) -> Result<(), Rejected> {
 fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {
     let tensor = value.r#type.as_ref().and_then(|ty| ty.tensor_type.as_ref());
     let Some(shape) = tensor.and_then(|tensor| tensor.shape.as_ref()) else { return Ok(()) };
+    if shape.dim.len() > MOST_DIMENSIONS {
+        return Err(Rejected::model(format!(
+            "the shape of `{}` has {}: export the model again",
+            value.name.as_deref().unwrap_or_default(),
+            too_many(shape.dim.len())
+        )));
+    }
     match shape.dim.iter().filter_map(|size| size.dim_value).find(|&size| size > i64::from(i32::MAX)) {
         Some(size) => Err(Rejected::model(format!(
             "the shape of `{}` has a dimension of {size}, which no tensor can have: export the model again",
@@ -85,6 +93,11 @@ fn check_shape(value: &ValueInfoProto) -> Result<(), Rejected> {
         ))),
         None => Ok(()),
     }
+}
+
+/// Says that there are more dimensions than are supported. What follows from a value has as many again at each node.
+fn too_many(dimensions: usize) -> String {
+    format!("{dimensions} dimensions, and at most {MOST_DIMENSIONS} are supported")
 }
 
 fn check_small(node: &NodeProto, name: &str) -> Result<(), Rejected> {
@@ -107,6 +120,9 @@ fn check_tensor(name: &str, constant: &TensorProto) -> Result<(), Rejected> {
         dims.iter().try_fold(1_i64, |product, &size| if size < 0 { None } else { product.checked_mul(size) })
     };
     let dims = &constant.dims;
+    if dims.len() > MOST_DIMENSIONS {
+        return invalid(format!("it has {}", too_many(dims.len())));
+    }
     let Some(elements) = size(dims).filter(|_| dims.iter().all(|&size| size <= i64::from(i32::MAX))) else {
         return invalid(format!("its dimensions {dims:?} are no shape"));
     };

@@ -9,6 +9,7 @@ use rten_onnx::onnx::{DataType, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::node;
 use crate::rejected::{Reason, Rejected};
 use crate::rules;
+use crate::run_size::LONGEST_LIST;
 use crate::site::Site;
 use crate::tensor;
 use crate::types::{Info, Values};
@@ -218,6 +219,11 @@ impl Walk {
         let known = if operator == "Constant" && node::is_standard(node.domain.as_deref()) {
             rules::constant(node).map_err(|reason| rejected(&reason))?
         } else if subgraphs.is_empty() {
+            if node::is_standard(node.domain.as_deref()) {
+                infer::check_growth(node, opset, values, LONGEST_LIST).map_err(|why| {
+                    Rejected::model(format!("node `{name}` ({operator}): {why}: export the model again"))
+                })?;
+            }
             infer::outputs(node, opset, values)
         } else {
             rules::join_branches(node, &subgraphs, &given, stated::states_sizes(node, values))

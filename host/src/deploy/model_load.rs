@@ -91,8 +91,8 @@ impl ModelLoad {
         let Self { digest, backend, permits, source, file_bytes, batches, scheduling, wanted } = self;
         let before = settled_memory();
         let loaded = backend.load(&source)?;
-        let model = LoadedModel::new(source.name.clone(), digest, loaded, permits, batches, scheduling);
-        let model = model?.with_size_limit(&source.bytes).on(wanted.backend.as_str(), &wanted.device);
+        let model = LoadedModel::new(source.name.clone(), digest, &source.bytes, loaded, permits, batches, scheduling);
+        let model = model?.on(wanted.backend.as_str(), &wanted.device);
         let grown = settled_memory().zip(before).map(|(after, before)| after.saturating_sub(before));
         let mut model = model.with_memory(LoadFigures { resident: grown, files: file_bytes });
         check_memory(&model, &wanted)?;

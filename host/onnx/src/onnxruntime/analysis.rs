@@ -15,6 +15,7 @@ use super::openvino;
 use super::sizes;
 use crate::infer;
 use crate::node::{self, Edit};
+use crate::run_size::LARGEST_VALUE;
 use crate::types::{Info, Values};
 
 /// What the analysis found in a graph. Nodes are counted in the order of the file.
@@ -215,7 +216,14 @@ impl Analysis {
                 (0..node.output.len()).map(|index| of(inner.first().and_then(|body| *body.get(index)?))).collect()
             }
             "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => vec![of(None); node.output.len()],
-            _ => infer::outputs(node, self.opset, values),
+            _ => {
+                if let Err(why) = infer::check_growth(node, self.opset, values, LARGEST_VALUE) {
+                    let name = node::title(node);
+                    let problem = format!("node `{name}` ({operator}): {why}: export the model again");
+                    self.problem.get_or_insert(problem);
+                }
+                infer::outputs(node, self.opset, values)
+            }
         }
     }
 

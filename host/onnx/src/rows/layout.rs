@@ -72,10 +72,15 @@ impl Proof {
             return Value::new(input.rows.clone(), None);
         };
         let at = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).unwrap_or(0).min(rank);
-        let result = vec![
-            Size::product(&sizes[..at]).unwrap_or_else(|| self.symbol()),
-            Size::product(&sizes[at..]).unwrap_or_else(|| self.symbol()),
-        ];
+        let mut result = Vec::new();
+        for part in [&sizes[..at], &sizes[at..]] {
+            match Size::product(part) {
+                Some(size) => result.push(size),
+                // A symbol would not depend on the number of rows.
+                None if part.iter().any(Size::has_rows) => return Value::unknown("has sizes that are too large"),
+                None => result.push(self.symbol()),
+            }
+        }
         let rows = match input.rows {
             Rows::Along(0) if at > 0 => Rows::Along(0),
             Rows::Along(place) if place == at && result[0].as_number() == Some(1) => Rows::Along(1),

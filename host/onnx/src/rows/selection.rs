@@ -4,6 +4,7 @@ use super::Proof;
 use super::layout::from_front;
 use super::size::Size;
 use super::value::{Rows, Value, mixed};
+use crate::types::MOST_DIMENSIONS;
 
 impl Proof {
     /// The elements of a short list: sizes that are not known if it was computed in another way than as products.
@@ -85,7 +86,10 @@ impl Proof {
             return Value::list(elements.get(start..end.max(start)).unwrap_or_default().to_vec(), false);
         }
         let rank = input.rank();
-        let axes = axes.or_else(|| starts.size(0)?.as_number().map(|count| (0..count).collect()));
+        let axes = axes.or_else(|| {
+            let count = starts.size(0)?.as_number().filter(|&count| count <= MOST_DIMENSIONS as i64)?;
+            Some((0..count).collect())
+        });
         let (Some(rank), Some(axes)) = (rank, axes) else {
             return self.without_sizes(input, "slices along axes that are not known");
         };

@@ -1,5 +1,8 @@
 //! Sizes of dimensions as products: a number, powers of the number of rows, and sizes that a request chooses.
 
+/// A model that multiplies a product by itself again and again doubles its symbols each time. Tensors have fewer.
+const MOST_SYMBOLS: usize = 64;
+
 /// A size: `factor × rows^power × symbols…`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -44,16 +47,21 @@ impl Size {
         self.factor >= 0 && self.symbols.iter().all(|symbol| !numbers.contains(symbol))
     }
 
-    /// The product; `None` if it is too large.
+    /// The product; `None` if it is too large, or has more than [`MOST_SYMBOLS`] symbols.
     pub(crate) fn times(&self, other: &Size) -> Option<Size> {
+        if self.symbols.len() + other.symbols.len() > MOST_SYMBOLS {
+            return None;
+        }
         let mut symbols = [self.symbols.as_slice(), &other.symbols].concat();
         symbols.sort_unstable();
-        Some(Size { factor: self.factor.checked_mul(other.factor)?, power: self.power + other.power, symbols })
+        let (factor, power) = (self.factor.checked_mul(other.factor)?, self.power.checked_add(other.power)?);
+        Some(Size { factor, power, symbols })
     }
 
     /// The quotient, if it is certain to be whole.
     pub(crate) fn divided_by(&self, other: &Size) -> Option<Size> {
-        if other.factor == 0 || self.factor % other.factor != 0 {
+        // `None` for a divisor of 0, and for the least number divided by −1.
+        if self.factor.checked_rem(other.factor)? != 0 {
             return None;
         }
         let mut symbols = self.symbols.clone();
@@ -67,5 +75,25 @@ impl Size {
     /// The product of sizes.
     pub(crate) fn product(sizes: &[Size]) -> Option<Size> {
         sizes.iter().try_fold(Size::number(1), |product, size| product.times(size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_is_multiplied_by_itself_again_and_again_is_too_large() {
+        for size in [Size::rows(), Size::symbol(1)] {
+            let squared = |size: Option<Size>| size.and_then(|size| size.times(&size));
+            assert_eq!((0..40).fold(Some(size), |size, _| squared(size)), None);
+        }
+    }
+
+    #[test]
+    fn the_least_number_has_no_quotient_by_minus_one() {
+        assert_eq!(Size::number(i64::MIN).divided_by(&Size::number(-1)), None);
+        assert_eq!(Size::number(6).divided_by(&Size::number(0)), None);
+        assert_eq!(Size::number(6).divided_by(&Size::number(-2)), Some(Size::number(-3)));
     }
 }

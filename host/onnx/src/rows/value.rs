@@ -1,6 +1,7 @@
 //! What is known about a value: how it depends on the rows of a batch, and its sizes.
 
 use super::size::Size;
+use crate::types::{KEPT_ELEMENTS, MOST_DIMENSIONS};
 
 /// How a value depends on the rows of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,16 @@ impl Value {
         let rows = if depends { Rows::Count } else { Rows::Free };
         let sizes = if is_scalar { Vec::new() } else { vec![Size::number(elements.len() as i64)] };
         Value { elements: Some(elements), ..Value::new(rows, Some(sizes)) }
+    }
+
+    /// The value without lists that are longer than is followed, which a chain of operators can double at each node.
+    pub(crate) fn bounded(mut self) -> Value {
+        self.elements.take_if(|elements| elements.len() > KEPT_ELEMENTS);
+        self.ones.take_if(|ones| ones.len() > KEPT_ELEMENTS);
+        if self.sizes.take_if(|sizes| sizes.len() > MOST_DIMENSIONS).is_some() && matches!(self.rows, Rows::Along(_)) {
+            return Value::unknown("has more dimensions than are followed");
+        }
+        self
     }
 
     pub(crate) fn rank(&self) -> Option<usize> {

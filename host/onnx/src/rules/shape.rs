@@ -8,6 +8,7 @@ use crate::infer;
 use crate::node::{Attributes, Edit, cast, new, title};
 use crate::rejected::Reason;
 use crate::site::Site;
+use crate::types::Info;
 
 /// `Pad`.
 pub(super) fn pad(node: NodeProto, site: &mut Site) -> Replaced {
@@ -141,20 +142,21 @@ pub(super) fn slice(mut node: NodeProto, site: &mut Site) -> Replaced {
     {
         node.set_ints("axes", &(0..length as i64).collect::<Vec<_>>());
     }
-    if node.input(4).is_some() && node.input(3).is_none() {
-        let length = (1..3).find_map(|index| site.info(&node, index).size(0));
-        let Some(length) = length else {
-            return Err(Reason::with_fix("needs `axes` if there are `steps`", "give the axes of the slice"));
-        };
-        node.input[3] = site.ints(&(0..length).collect::<Vec<_>>());
-    }
     // It also needs them for fewer starts than dimensions.
-    if node.input(1).is_some()
-        && node.input(3).is_none()
-        && let Some(length) = (1..3).find_map(|index| site.info(&node, index).size(0))
-    {
-        node.input.resize(node.input.len().max(4), String::new());
-        node.input[3] = site.ints(&(0..length).collect::<Vec<_>>());
+    if node.input(1).is_some() && node.input(3).is_none() {
+        let lists = [site.info(&node, 1), site.info(&node, 2)];
+        if let Some(length) = lists.iter().find_map(|list| list.size(0)) {
+            // A declared length can be any number.
+            let Some(rank) = lists.iter().find_map(Info::stated_rank) else {
+                return Err(Reason::unsupported(format!(
+                    "has {length} starts or ends, more than a tensor has dimensions"
+                )));
+            };
+            node.input.resize(node.input.len().max(4), String::new());
+            node.input[3] = site.ints(&(0..rank as i64).collect::<Vec<_>>());
+        } else if node.input(4).is_some() {
+            return Err(Reason::with_fix("needs `axes` if there are `steps`", "give the axes of the slice"));
+        }
     }
     check_backward_starts(&node, site)?;
     keep(node, site)

@@ -21,6 +21,10 @@ pub(super) struct Estimate<'a> {
     /// The nodes that were visited.
     visits: usize,
     most_visits: usize,
+    /// Values whose sizes are the largest possible ones are counted, too.
+    counts_possible: bool,
+    /// Both branches of an `If` are followed although its condition is known, and the body of a loop that does not run.
+    follows_all: bool,
     /// What the names of the current graph stood for in the graphs around it.
     hidden: Vec<(String, Option<Value>)>,
 }
@@ -33,8 +37,34 @@ impl<'a> Estimate<'a> {
         values: HashMap<String, Value>,
         most_visits: usize,
     ) -> Self {
-        let peaks = RunPeaks::default();
-        Self { opset, constants, values, peaks, live: 0, visits: 0, most_visits, hidden: Vec::new() }
+        Self {
+            opset,
+            constants,
+            values,
+            peaks: RunPeaks::default(),
+            live: 0,
+            visits: 0,
+            most_visits,
+            counts_possible: true,
+            follows_all: false,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// A walk through what follows from constants alone, in all graphs. Only sizes that are certain are counted.
+    pub(super) fn of_constants(opset: i64, constants: &'a HashMap<String, Value>, most_visits: usize) -> Self {
+        let all = Self::new(opset, constants, HashMap::new(), most_visits);
+        Self { counts_possible: false, follows_all: true, ..all }
+    }
+
+    /// A walk that begins with the smallest inputs. Only sizes that are certain are counted.
+    pub(super) fn of_smallest(
+        opset: i64,
+        constants: &'a HashMap<String, Value>,
+        values: HashMap<String, Value>,
+        most_visits: usize,
+    ) -> Self {
+        Self { counts_possible: false, ..Self::new(opset, constants, values, most_visits) }
     }
 }
 
@@ -50,7 +80,7 @@ impl Estimate<'_> {
             let outputs = self.outputs(node);
             for (name, value) in node.output.iter().zip(outputs) {
                 let value = value.if_valid();
-                let elements = value.count().unwrap_or(0);
+                let elements = self.counted(&value).unwrap_or(0);
                 self.count(node, &value);
                 if !name.is_empty() {
                     self.live = self.live.saturating_add(elements);
@@ -155,7 +185,7 @@ impl Estimate<'_> {
                 let branch = |name: &str| node.attribute.iter().find(|it| is_branch(it, name))?.g.as_ref();
                 let (Some(yes), Some(no)) = (branch("then_branch"), branch("else_branch")) else { return Vec::new() };
                 let condition = node.input.first().and_then(|name| self.value(name)).and_then(Value::is_true);
-                if let Some(is_true) = condition {
+                if let Some(is_true) = condition.filter(|_| !self.follows_all) {
                     let (outputs, peaks) = self.body(if is_true { yes } else { no }, &[]);
                     self.peaks.keep_larger(peaks);
                     return outputs;
@@ -165,6 +195,11 @@ impl Estimate<'_> {
                 self.peaks.keep_larger(of_yes);
                 self.peaks.keep_larger(of_no);
                 yes.iter().zip(&no).map(|(yes, no)| yes.larger(no)).collect()
+            }
+            (Some("Loop" | "Scan"), [body]) if self.follows_all => {
+                let (_, peaks) = self.body(body, &[]);
+                self.peaks.keep_larger(peaks);
+                Vec::new()
             }
             (Some("Loop"), [body]) => self.loop_(node, body),
             (Some("Scan"), [body]) => self.scan(node, body),
@@ -179,9 +214,16 @@ impl Estimate<'_> {
     }
 
     fn count(&mut self, node: &NodeProto, value: &Value) {
-        if let Some(elements) = value.count() {
+        if let Some(elements) = self.counted(value) {
             keep_larger(&mut self.peaks.value, Some(at(node, elements)));
+            if value.is_whole && value.rank() == Some(1) {
+                keep_larger(&mut self.peaks.list, Some(at(node, elements)));
+            }
         }
+    }
+
+    fn counted(&self, value: &Value) -> Option<u64> {
+        value.count().filter(|_| self.counts_possible || !value.is_most)
     }
 
     /// Counts the values that are needed while a node runs, and `more` elements.

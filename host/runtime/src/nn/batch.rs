@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::error::{LoadError, RunError};
 use super::model::{Model, Signature};
+use super::size_limit::{Limited, SizeLimit};
 use crate::cap::Meter;
 use crate::panics;
 use crate::tensor::{Tensor, Tensors};
@@ -69,15 +70,20 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// Checks that runs of a model can be batched, and prepares it for the sizes of its batches.
+    /// Checks that runs of a model can be batched, and prepares it for the sizes of its batches. `limit` is that of its runs.
     ///
     /// # Errors
     /// If the model has no batch axis, its rows depend on each other, or it cannot be run with a size.
-    pub(in crate::nn) fn admit(&self, model: &Arc<dyn Model>) -> Result<Admitted, LoadError> {
+    pub(in crate::nn) fn admit(
+        &self,
+        model: &Arc<dyn Model>,
+        limit: Option<&SizeLimit>,
+    ) -> Result<Admitted, LoadError> {
+        let limited = Limited { model: &**model, limit };
         check_batch_axis(model.inputs(), model.outputs()).map_err(|error| LoadError(error.to_string()))?;
         let max_batch = self.rules.max_batch;
         reserve_buffers(&**model, max_batch);
-        let cost = check_rows(&**model, max_batch, &self.proof, self.accepts_unproven)
+        let cost = check_rows(&limited, max_batch, &self.proof, self.accepts_unproven)
             .map_err(|error| LoadError(error.to_string()))?;
         let sizes = match &self.sizes {
             Some(sizes) => sizes.clone(),
@@ -89,7 +95,7 @@ impl Batches {
                 return Ok(Admitted { model, sizes: None, cost });
             }
         };
-        let cost = prepare_sizes(&**model, &sizes).map_err(|error| LoadError(error.to_string()))?;
+        let cost = prepare_sizes(&limited, &sizes).map_err(|error| LoadError(error.to_string()))?;
         let padded = PaddedModel::new(Arc::clone(model), sizes.clone(), Arc::clone(&self.observer));
         Ok(Admitted { model: Arc::new(HalvingModel::new(Arc::new(padded))), sizes: Some(sizes), cost })
     }

@@ -54,7 +54,8 @@ pub struct LoadedModel {
 }
 
 impl LoadedModel {
-    /// `digest` is the SHA-256 of the file; `backend_permits` bounds the runs of the backend on the device; of
+    /// `digest` is the SHA-256 of the model's file, and `bytes` are its contents: runs whose values would be too large to
+    /// allocate are refused. `backend_permits` bounds the runs of the backend on the device; of
     /// more than there are cores, the rest is only used by batches. With
     /// `batches`, runs are combined into batches; this needs a tokio runtime.
     ///
@@ -63,11 +64,13 @@ impl LoadedModel {
     pub fn new(
         name: String,
         digest: String,
+        bytes: &[u8],
         model: Box<dyn Model>,
         backend_permits: Arc<Semaphore>,
         batches: Option<Batches>,
         scheduling: Scheduling,
     ) -> Result<Self, LoadError> {
+        let size_limit = SizeLimit::new(bytes, &*model).map(Arc::new);
         let health = Arc::new(Health::default());
         let inputs = model.inputs().to_vec();
         // Made when a trial needs it, because an input may be large.
@@ -82,7 +85,7 @@ impl LoadedModel {
                 (Arc::clone(&model), None)
             }
             Some(batches) => {
-                let admitted = batches.admit(&model)?;
+                let admitted = batches.admit(&model, size_limit.as_deref())?;
                 let unbatched = admitted.model();
                 let (model_permits, backend_permits) = (Arc::clone(&model_permits), Arc::clone(&backend_permits));
                 let acquire = move || acquire_both(Arc::clone(&model_permits), Arc::clone(&backend_permits));
@@ -102,20 +105,13 @@ impl LoadedModel {
             model_permits,
             queue,
             short_runs,
-            size_limit: None,
+            size_limit,
             health,
             memory: None,
             agreement: None,
             differences,
             runs_on: (String::new(), Device::Cpu.to_string()),
         })
-    }
-
-    /// Refuses runs that would compute values which are too large to allocate. `bytes` are the model's file.
-    #[must_use]
-    pub fn with_size_limit(mut self, bytes: &[u8]) -> Self {
-        self.size_limit = SizeLimit::new(bytes, &*self.model).map(Arc::new);
-        self
     }
 
     /// Sets the names of the backend and the device, for messages and reports, and logs how the device is used.

@@ -1,6 +1,7 @@
 //! Refuses runs that would need values too large to allocate. Otherwise the engine or the operating system would end
 //! the process.
 
+mod admission;
 mod estimate;
 
 use std::collections::VecDeque;
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 
+pub(super) use self::admission::Limited;
 use self::estimate::{Estimates, Inputs, Judgement};
 use super::error::RunError;
 use super::model::{Model, Signature};
@@ -58,11 +60,23 @@ impl SizeLimit {
     /// # Errors
     /// `TooLarge` names the node, the number of elements and the limit.
     pub(super) async fn check(&self, tensors: &[Tensor]) -> Result<(), RunError> {
+        self.check_inputs(self.inputs(tensors)).await
+    }
+
+    /// As [`SizeLimit::check`], on a thread that may block.
+    ///
+    /// # Errors
+    /// As [`SizeLimit::check`].
+    fn check_here(&self, tensors: &[Tensor]) -> Result<(), RunError> {
+        (self.judge)(&self.inputs(tensors))?.map_err(RunError::TooLarge)
+    }
+
+    fn inputs(&self, tensors: &[Tensor]) -> Inputs {
         let inputs = tensors.iter().zip(&self.sizing);
         let inputs = inputs.map(|(tensor, is_sizing)| {
             (tensor.dimensions.clone(), is_sizing.then(|| estimate::integers(tensor)).flatten())
         });
-        self.check_inputs(inputs.collect()).await
+        inputs.collect()
     }
 
     /// Checks a batch of `rows` rows of such runs; the first dimension of each input is the batch.

@@ -159,8 +159,9 @@ fn run_on(backend: BackendName, files: &ModelFiles, input: &ImageInput) -> Resul
     let opened = backend.open(&Value::Null, Path::new("."))?;
     let model = opened.load(&source)?;
     let one = Arc::new(Semaphore::new(1));
-    let model = LoadedModel::new("model".to_owned(), String::new(), model, one, None, Scheduling::default())?;
-    let model = Arc::new(model.with_size_limit(&files.bytes));
+    let model =
+        LoadedModel::new("model".to_owned(), String::new(), &files.bytes, model, one, None, Scheduling::default())?;
+    let model = Arc::new(model);
     let shape = input.shape().ok_or("its input is too large")?;
     let bytes =
         shape.iter().try_fold(input.ty.size().unwrap_or(1) as u64, |bytes, &size| bytes.checked_mul(u64::from(size)));

@@ -1,7 +1,9 @@
 //! The embedded backend: [rten](https://docs.rs/rten), pure Rust, nothing to install.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
 
 use half::f16;
 use rten::{DataType, Dimension, Model as RtenModel, ModelOptions, NodeId, Value, ValueOrView, ValueType, ValueView};
@@ -23,6 +25,12 @@ pub(in crate::nn) const ENTRY: BackendEntry = BackendEntry {
     open: |_, _| Ok(Box::new(Rten)),
 };
 
+/// A path of more nodes than this gets a thread with a larger stack: a level takes 450 bytes, and half of the smallest stack of
+/// a thread here is for it (that of the main thread may be limited to 1 MiB).
+const SHALLOW: u64 = 1_000;
+/// The stack of such a thread. What is not used takes no memory.
+const DEEP_STACK: usize = 16 << 20;
+
 /// The backend `rten`.
 pub struct Rten;
 
@@ -33,6 +41,8 @@ struct Loaded {
     output_ids: Vec<NodeId>,
     /// True if the model computes wrongly with NaN and infinities.
     needs_moderate_inputs: bool,
+    /// The number of nodes of the longest path.
+    longest_path: u64,
 }
 
 impl Backend for Rten {
@@ -50,12 +60,16 @@ impl Backend for Rten {
         let files: Vec<_> = source.external.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
         let prepared =
             plimsoll_onnx::prepare(source.bytes.to_vec(), &files).map_err(|error| failed(error.to_string()))?;
-        let mut options = ModelOptions::with_all_ops();
-        for (name, (_, bytes)) in prepared.files.iter().zip(&source.external) {
-            options.external_data(name, bytes.to_vec());
-        }
         // rten panics for some models, for example while it computes constants.
-        let model = catch_unwind(AssertUnwindSafe(|| options.load(prepared.bytes)))
+        let load = || {
+            let mut options = ModelOptions::with_all_ops();
+            for (name, (_, bytes)) in prepared.files.iter().zip(&source.external) {
+                options.external_data(name, bytes.to_vec());
+            }
+            catch_unwind(AssertUnwindSafe(|| options.load(prepared.bytes)))
+        };
+        let model = with_stack(prepared.longest_path, load)
+            .map_err(|error| failed(no_thread(&error)))?
             .map_err(|_| failed("it panicked while it loaded the model; use the backend `onnxruntime`".to_owned()))?
             .map_err(|error| failed(format!("{error}; use the backend `onnxruntime`")))?;
         let name = |&id: &NodeId| model.node_info(id).and_then(|info| info.name()).unwrap_or_default().to_owned();
@@ -89,6 +103,7 @@ impl Backend for Rten {
             input_ids,
             output_ids,
             needs_moderate_inputs: prepared.needs_moderate_inputs,
+            longest_path: prepared.longest_path,
             model,
         }))
     }
@@ -107,6 +122,21 @@ impl Backend for Rten {
             details: BTreeMap::new(),
         }]
     }
+}
+
+/// Calls `work`, on a thread with a larger stack if the engine needs it for a model with this path.
+fn with_stack<T: Send>(longest_path: u64, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    if longest_path <= SHALLOW {
+        return Ok(work());
+    }
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("deep model".to_owned()).stack_size(DEEP_STACK);
+        Ok(builder.spawn_scoped(scope, work)?.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn no_thread(error: &io::Error) -> String {
+    format!("the system refuses a thread for a model with so long paths: {error}")
 }
 
 /// The signature of an input or output.
@@ -182,7 +212,9 @@ impl Model for Loaded {
             .zip(inputs)
             .map(|(&id, tensor)| Ok((id, value(tensor)?)))
             .collect::<Result<Vec<_>, RunError>>()?;
-        let outputs = self.model.run(values, &self.output_ids, None).map_err(|error| {
+        let run = || self.model.run(values, &self.output_ids, None);
+        let outputs = with_stack(self.longest_path, run).map_err(|error| RunError::Backend(no_thread(&error)))?;
+        let outputs = outputs.map_err(|error| {
             let text = error.to_string();
             plimsoll_onnx::refused(&text).map_or(RunError::Backend(text), RunError::TooLarge)
         })?;

@@ -5,6 +5,7 @@ use crate::nn::agreement::{Agreement, TOLERANCE};
 use crate::nn::error::{LoadError, Misfit};
 use crate::nn::model::Model;
 use crate::nn::not_finite;
+use crate::nn::size_limit::Limited;
 use crate::tensor::Tensor;
 
 /// What is said of a device that loses NaN and infinities.
@@ -18,7 +19,9 @@ impl LoadedModel {
     /// If the device computes something else.
     pub fn compared_with(mut self, cpu: &dyn Model) -> Result<Self, LoadError> {
         let (name, target) = (&self.name, &self.runs_on.1);
-        let checked = Agreement::check(&*self.model, cpu).map_err(|error| {
+        let limit = self.size_limit.as_deref();
+        let limited = |model| Limited { model, limit };
+        let checked = Agreement::check(&limited(&*self.model), &limited(cpu)).map_err(|error| {
             LoadError(format!(
                 "the outputs on target `{target}` are not those on the CPU: {error}. The execution provider computes this \
                  model wrongly: use another version or other options of it, or another target. \

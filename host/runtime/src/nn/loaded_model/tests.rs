@@ -40,7 +40,7 @@ async fn only_a_model_with_short_runs_runs_on_the_calling_thread() {
     let inputs = |bytes: u32| vec![("x".to_owned(), Tensor::new(vec![bytes], TensorType::U8, vec![0; bytes as usize]))];
     let runs = Arc::new(Semaphore::new(1));
     let model = Arc::new(
-        LoadedModel::new("m".into(), String::new(), Box::new(slow), runs, None, Scheduling::Fair).expect("loaded"),
+        LoadedModel::new("m".into(), String::new(), &[], Box::new(slow), runs, None, Scheduling::Fair).expect("loaded"),
     );
     let here = std::thread::current().id();
     let is_here = || *threads.lock().expect("whole").last().expect("a run") == here;
