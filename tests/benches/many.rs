@@ -59,6 +59,7 @@ async fn main() {
     row("/metrics before any request, KB", bytes / 1e3);
     row("/metrics before any request, ms", ms);
     row("p50 of a request with many pipelines, to one of them, µs", served.median(1).await);
+    row("p50 of a request with many pipelines, to 20 in turn, µs", served.median(many.min(20)).await);
     row("p50 of a request with many pipelines, to all in turn, µs", served.median(many).await);
     row(
         "p99 of a request to one pipeline, quiet, ms",

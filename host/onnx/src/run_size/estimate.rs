@@ -18,6 +18,8 @@ pub(super) struct Estimate<'a> {
     pub(super) peaks: RunPeaks,
     /// The elements of the values that later nodes take.
     live: u64,
+    /// The elements of all lists of integers.
+    lists: u64,
     /// The nodes that were visited.
     visits: usize,
     most_visits: usize,
@@ -43,6 +45,7 @@ impl<'a> Estimate<'a> {
             values,
             peaks: RunPeaks::default(),
             live: 0,
+            lists: 0,
             visits: 0,
             most_visits,
             counts_possible: true,
@@ -146,7 +149,8 @@ impl Estimate<'_> {
 
     /// The outputs of a body whose inputs are known, and its peaks. The names of the body are not known outside.
     pub(super) fn body(&mut self, body: &GraphProto, inputs: &[Value]) -> (Vec<Value>, RunPeaks) {
-        let (peaks, hidden, live) = (std::mem::take(&mut self.peaks), std::mem::take(&mut self.hidden), self.live);
+        let (peaks, hidden) = (std::mem::take(&mut self.peaks), std::mem::take(&mut self.hidden));
+        let (live, lists) = (self.live, self.lists);
         for (index, input) in body.input.iter().enumerate() {
             let value = inputs.get(index).cloned().unwrap_or_default();
             self.define(input.name.as_deref().unwrap_or_default(), value);
@@ -163,7 +167,7 @@ impl Estimate<'_> {
                 None => self.values.remove(&name),
             };
         }
-        self.live = live;
+        (self.live, self.lists) = (live, lists);
         let of_body = std::mem::replace(&mut self.peaks, peaks);
         (outputs, of_body)
     }
@@ -217,7 +221,8 @@ impl Estimate<'_> {
         if let Some(elements) = self.counted(value) {
             keep_larger(&mut self.peaks.value, Some(at(node, elements)));
             if value.is_whole && value.rank() == Some(1) {
-                keep_larger(&mut self.peaks.list, Some(at(node, elements)));
+                self.lists = self.lists.saturating_add(elements);
+                keep_larger(&mut self.peaks.lists, Some(at(node, self.lists)));
             }
         }
     }

@@ -21,7 +21,9 @@ const LARGEST_OF_RUN: u64 = 1 << 31;
 /// The most elements of all values at the same time in such a run.
 const LARGEST_TOTAL_OF_RUN: u64 = 1 << 33;
 /// The most elements of a list of integers whose elements the engine follows; each takes 24 bytes.
-pub(crate) const LONGEST_LIST: u64 = 1 << 24;
+pub(crate) const LONGEST_LIST: u64 = 1 << 25;
+/// The most elements of all such lists.
+const ALL_LISTS: u64 = 1 << 26;
 /// Weights may be computed from other weights, such as those of 8 bits, in a few steps.
 const STEPS: u64 = 4;
 
@@ -47,9 +49,9 @@ pub(crate) fn check(graph: &GraphProto, opset: i64, follows_lists: bool) -> Resu
 }
 
 fn check_peaks(peaks: &RunPeaks, value: u64, total: u64, follows_lists: bool, when: &str) -> Result<(), Rejected> {
-    let longest = if follows_lists { LONGEST_LIST } else { u64::MAX };
+    let lists = if follows_lists { ALL_LISTS } else { u64::MAX };
     let parts = [(&peaks.value, value, "in one value"), (&peaks.total, total, "in all values")];
-    for (peak, limit, what) in parts.into_iter().chain([(&peaks.list, longest, "in a list of integers")]) {
+    for (peak, limit, what) in parts.into_iter().chain([(&peaks.lists, lists, "in all lists of integers so far")]) {
         if let Some(peak) = peak.as_ref().filter(|peak| peak.elements > limit) {
             return Err(rejected(peak, limit, &format!("{what} {when}")));
         }

@@ -29,8 +29,8 @@ pub struct RunPeaks {
     pub value: Option<LargestValue>,
     /// All values, without the inputs and the constants.
     pub total: Option<LargestValue>,
-    /// The longest list of integers.
-    pub list: Option<LargestValue>,
+    /// All lists of integers together, up to the last of them.
+    pub lists: Option<LargestValue>,
     /// A node that gets a value without elements, with which the engines panic or end the process: its name and operator.
     pub empty: Option<(String, String)>,
     /// A loop whose sizes were not followed to the end, because loops are nested or grow too unevenly: its name and
@@ -42,7 +42,7 @@ impl RunPeaks {
     pub(super) fn keep_larger(&mut self, other: RunPeaks) {
         keep_larger(&mut self.value, other.value);
         keep_larger(&mut self.total, other.total);
-        keep_larger(&mut self.list, other.list);
+        keep_larger(&mut self.lists, other.lists);
         self.empty = self.empty.take().or(other.empty);
         self.unfollowed = self.unfollowed.take().or(other.unfollowed);
     }
