@@ -8,9 +8,12 @@ use rten_onnx::onnx::GraphProto;
 
 use crate::node;
 use crate::rejected::{Reason, Rejected};
+use crate::run_size;
 
 /// The most nodes of which each takes what the one before computes. A level takes 450 bytes of the stack (rten 0.27, optimised).
 const LONGEST_PATH: u64 = 10_000;
+/// The same for a branch or the body of a loop, which threads of the engine with 2 MiB plan.
+const LONGEST_INNER_PATH: u64 = 2_000;
 /// The most terms of a sum or a product whose terms are sums or products.
 const MOST_TERMS: u64 = 10_000;
 
@@ -28,22 +31,24 @@ struct Source<'a> {
 /// # Errors
 /// If a path is too long, or a sum or a product has too many terms; the error names the node.
 pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<u64, Rejected> {
+    check_graph(graph, opset, LONGEST_PATH)
+}
+
+fn check_graph(graph: &GraphProto, opset: i64, most: u64) -> Result<u64, Rejected> {
     let mut sources: HashMap<&str, Source> = HashMap::new();
     let mut longest = 0;
     for node in &graph.node {
         let operator = node.op_type.as_deref().unwrap_or_default();
-        let taken = || node.input.iter().filter_map(|name| sources.get(name.as_str()));
-        let length = 1 + taken().map(|source| source.length).max().unwrap_or(0);
+        let taken = run_size::taken(node).into_iter().filter_map(|name| sources.get(name));
+        let length = 1 + taken.map(|source| source.length).max().unwrap_or(0);
         let joins = matches!(operator, "Add" | "Mul");
         let of_input = |name: &String| match sources.get(name.as_str()) {
             Some(source) if joins && source.operator == operator => source.terms,
             _ => 1,
         };
         let terms = node.input.iter().map(of_input).fold(0, u64::saturating_add);
-        let why = if length > LONGEST_PATH {
-            Some(format!(
-                "cannot plan paths of more than {LONGEST_PATH} nodes, and this node is the end of a longer one"
-            ))
+        let why = if length > most {
+            Some(format!("cannot plan paths of more than {most} nodes, and this node is the end of a longer one"))
         } else {
             (joins && terms > MOST_TERMS)
                 .then(|| format!("supports {MOST_TERMS} terms, and this node has {terms} with those of its terms"))
@@ -51,9 +56,14 @@ pub(crate) fn check(graph: &GraphProto, opset: i64) -> Result<u64, Rejected> {
         if let Some(why) = why {
             return Err(Rejected::node(node::title(node), operator, opset, &Reason::unsupported(why)));
         }
-        sources.extend(node.output.iter().map(|output| (output.as_str(), Source { length, operator, terms })));
+        // The engine removes these, if they change nothing, before it looks for patterns.
+        let vanishes = matches!(operator, "Cast" | "Div" | "Dropout" | "Identity" | "Sub");
+        let before = node.input.first().and_then(|name| sources.get(name.as_str())).filter(|_| vanishes).copied();
+        let own = Source { length, operator, terms };
+        let source = before.map_or(own, |before| Source { length, ..before });
+        sources.extend(node.output.iter().map(|output| (output.as_str(), source)));
         for body in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
-            longest = longest.max(check(body, opset)?);
+            longest = longest.max(check_graph(body, opset, LONGEST_INNER_PATH)?);
         }
         longest = longest.max(length);
     }

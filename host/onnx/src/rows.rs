@@ -156,9 +156,10 @@ impl Proof {
         }
         for node in &graph.node {
             let mut outputs = self.node(node, &values);
-            let operator = node.op_type.as_deref().unwrap_or_default();
             // Each value that follows from it has a copy.
-            let name: String = node::title(node).chars().take(NAMED_CHARACTERS).collect();
+            let shortened = |text: &str| text.chars().take(NAMED_CHARACTERS).collect::<String>();
+            let operator = shortened(node.op_type.as_deref().unwrap_or_default());
+            let name = shortened(node::title(node));
             for (index, output) in node.output.iter().enumerate() {
                 let mut value = if index < outputs.len() {
                     std::mem::replace(&mut outputs[index], Value::unknown(""))

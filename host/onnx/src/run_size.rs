@@ -41,6 +41,7 @@ use crate::valid;
 use crate::well_formed::parse_model;
 use estimate::Estimate;
 pub(crate) use loading::{LONGEST_LIST, check as check_loading};
+pub(crate) use names::taken;
 pub use peaks::{LARGEST_TOTAL, LARGEST_VALUE, LargestValue, RunPeaks};
 use value::Value;
 

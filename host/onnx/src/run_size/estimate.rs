@@ -1,13 +1,45 @@
 //! A walk through the graph of a model, which notes the largest values and what is needed at the same time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rten_onnx::onnx::{AttributeProto, GraphProto, NodeProto, ValueInfoProto};
 
-use super::peaks::{RunPeaks, at, keep_larger};
+use super::peaks::{LARGEST_OF_RUN, LARGEST_TOTAL, LARGEST_TOTAL_OF_RUN, LARGEST_VALUE, RunPeaks, at, keep_larger};
 use super::value::Value;
 use super::{constants, live, names, operators};
 use crate::node;
+
+/// What a walk counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Everything that a run may compute.
+    Possible,
+    /// What an engine can compute when it loads the model: what follows from constants, in all graphs, whichever of them run.
+    Constants,
+    /// What every run computes.
+    Certain,
+}
+
+/// Operators whose inputs state the sizes of what they compute.
+const SIZED: [&str; 9] =
+    ["ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample", "CenterCropPad"];
+/// Operators whose lists rten follows element by element when it loads a model.
+const LISTED: [&str; 14] = [
+    "Add",
+    "Cast",
+    "Concat",
+    "ConstantOfShape",
+    "Div",
+    "Equal",
+    "Gather",
+    "Identity",
+    "Mul",
+    "Neg",
+    "Slice",
+    "Sub",
+    "Unsqueeze",
+    "Where",
+];
 
 /// A walk through a graph.
 pub(super) struct Estimate<'a> {
@@ -23,10 +55,9 @@ pub(super) struct Estimate<'a> {
     /// The nodes that were visited.
     visits: usize,
     most_visits: usize,
-    /// Values whose sizes are the largest possible ones are counted, too.
-    counts_possible: bool,
-    /// Both branches of an `If` are followed although its condition is known, and the body of a loop that does not run.
-    follows_all: bool,
+    pub(super) counts: Counts,
+    /// The values that follow from constants, if only those are counted.
+    computed: HashSet<String>,
     /// What the names of the current graph stood for in the graphs around it.
     hidden: Vec<(String, Option<Value>)>,
 }
@@ -48,26 +79,15 @@ impl<'a> Estimate<'a> {
             lists: 0,
             visits: 0,
             most_visits,
-            counts_possible: true,
-            follows_all: false,
+            counts: Counts::Possible,
+            computed: HashSet::new(),
             hidden: Vec::new(),
         }
     }
 
-    /// A walk through what follows from constants alone, in all graphs. Only sizes that are certain are counted.
-    pub(super) fn of_constants(opset: i64, constants: &'a HashMap<String, Value>, most_visits: usize) -> Self {
-        let all = Self::new(opset, constants, HashMap::new(), most_visits);
-        Self { counts_possible: false, follows_all: true, ..all }
-    }
-
-    /// A walk that begins with the smallest inputs. Only sizes that are certain are counted.
-    pub(super) fn of_smallest(
-        opset: i64,
-        constants: &'a HashMap<String, Value>,
-        values: HashMap<String, Value>,
-        most_visits: usize,
-    ) -> Self {
-        Self { counts_possible: false, ..Self::new(opset, constants, values, most_visits) }
+    /// The same walk, which counts something else.
+    pub(super) fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 }
 
@@ -80,7 +100,21 @@ impl Estimate<'_> {
                 return self.give_up(node);
             }
             self.visits += 1;
+            if self.counts == Counts::Constants && !self.follows(node) {
+                for body in names::bodies(node) {
+                    let (_, peaks) = self.body(body, &[]);
+                    self.peaks.keep_larger(peaks);
+                }
+                continue;
+            }
             let outputs = self.outputs(node);
+            if self.counts == Counts::Constants {
+                let is_sized = node.op_type.as_deref().is_some_and(|operator| SIZED.contains(&operator));
+                if is_sized && outputs.first().is_none_or(|output| output.clone().if_valid().count().is_none()) {
+                    self.give_up(node);
+                }
+                self.computed.extend(node.output.iter().cloned());
+            }
             for (name, value) in node.output.iter().zip(outputs) {
                 let value = value.if_valid();
                 let elements = self.counted(&value).unwrap_or(0);
@@ -98,6 +132,20 @@ impl Estimate<'_> {
         }
     }
 
+    /// True if an engine can compute the node when it loads the model.
+    fn follows(&self, node: &NodeProto) -> bool {
+        let is_random = node.op_type.as_deref().is_some_and(|operator| operator.starts_with("Random"));
+        let inner = names::defined(node);
+        let is_constant =
+            |name: &str| self.is_computed(name) || self.constants.contains_key(name) || inner.contains(name);
+        node::is_standard(node.domain.as_deref()) && !is_random && names::taken(node).into_iter().all(is_constant)
+    }
+
+    /// True if the value is no constant of the main graph, but follows from constants.
+    pub(super) fn is_computed(&self, name: &str) -> bool {
+        self.computed.contains(name)
+    }
+
     /// True if the estimate took too long.
     pub(super) fn is_exhausted(&self) -> bool {
         self.visits >= self.most_visits
@@ -105,7 +153,10 @@ impl Estimate<'_> {
 
     /// True if the run is refused whatever comes later.
     pub(super) fn is_too_large(&self) -> bool {
-        self.peaks.exceed()
+        match self.counts {
+            Counts::Certain => self.peaks.exceed(LARGEST_OF_RUN, LARGEST_TOTAL_OF_RUN),
+            _ => self.peaks.exceed(LARGEST_VALUE, LARGEST_TOTAL),
+        }
     }
 
     /// The sizes at a node and after it are not known, because the estimate took too long.
@@ -157,6 +208,7 @@ impl Estimate<'_> {
         }
         for (name, value) in constants::of_graph(body) {
             self.define(&name, value);
+            self.computed.insert(name);
         }
         self.nodes(body);
         let of = |output: &ValueInfoProto| self.value(output.name.as_deref().unwrap_or_default()).cloned();
@@ -189,20 +241,22 @@ impl Estimate<'_> {
                 let branch = |name: &str| node.attribute.iter().find(|it| is_branch(it, name))?.g.as_ref();
                 let (Some(yes), Some(no)) = (branch("then_branch"), branch("else_branch")) else { return Vec::new() };
                 let condition = node.input.first().and_then(|name| self.value(name)).and_then(Value::is_true);
-                if let Some(is_true) = condition.filter(|_| !self.follows_all) {
+                if let Some(is_true) = condition.filter(|_| self.counts != Counts::Constants) {
                     let (outputs, peaks) = self.body(if is_true { yes } else { no }, &[]);
                     self.peaks.keep_larger(peaks);
                     return outputs;
                 }
                 let ((yes, of_yes), (no, of_no)) = (self.body(yes, &[]), self.body(no, &[]));
                 // Any of both runs.
-                self.peaks.keep_larger(of_yes);
-                self.peaks.keep_larger(of_no);
+                if self.counts != Counts::Certain {
+                    self.peaks.keep_larger(of_yes);
+                    self.peaks.keep_larger(of_no);
+                }
                 yes.iter().zip(&no).map(|(yes, no)| yes.larger(no)).collect()
             }
-            (Some("Loop" | "Scan"), [body]) if self.follows_all => {
-                let (_, peaks) = self.body(body, &[]);
-                self.peaks.keep_larger(peaks);
+            // rten would run it when it loads the model, as often as it says.
+            (Some("Loop" | "Scan"), _) if self.counts == Counts::Constants => {
+                self.give_up(node);
                 Vec::new()
             }
             (Some("Loop"), [body]) => self.loop_(node, body),
@@ -220,7 +274,8 @@ impl Estimate<'_> {
     fn count(&mut self, node: &NodeProto, value: &Value) {
         if let Some(elements) = self.counted(value) {
             keep_larger(&mut self.peaks.value, Some(at(node, elements)));
-            if value.is_whole && value.rank() == Some(1) {
+            let is_listed = node.op_type.as_deref().is_some_and(|operator| LISTED.contains(&operator));
+            if self.counts == Counts::Constants && is_listed && value.rank() == Some(1) {
                 self.lists = self.lists.saturating_add(elements);
                 keep_larger(&mut self.peaks.lists, Some(at(node, self.lists)));
             }
@@ -228,7 +283,7 @@ impl Estimate<'_> {
     }
 
     fn counted(&self, value: &Value) -> Option<u64> {
-        value.count().filter(|_| self.counts_possible || !value.is_most)
+        value.count().filter(|_| self.counts != Counts::Certain || !value.is_most)
     }
 
     /// Counts the values that are needed while a node runs, and `more` elements.

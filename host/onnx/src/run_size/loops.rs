@@ -2,7 +2,7 @@
 
 use rten_onnx::onnx::{GraphProto, NodeProto};
 
-use super::estimate::Estimate;
+use super::estimate::{Counts, Estimate};
 use super::growth::Growth;
 use super::names::takes;
 use super::value::Value;
@@ -158,8 +158,19 @@ impl Estimate<'_> {
         (outputs.iter().map(Value::shape).collect(), collected)
     }
 
-    /// Follows the rounds of a loop until all states stay the same or grow evenly, and makes the last round then.
+    /// The states and the collected values after all rounds. What may be less is not certain.
     fn rounds(&mut self, node: &NodeProto, rounds: &Rounds, start: Vec<Value>) -> Result {
+        let before = self.peaks.clone();
+        let result = self.follow(node, rounds, start);
+        if self.counts != Counts::Certain || matches!(rounds.count, Count::Exactly(_)) {
+            return result;
+        }
+        self.peaks = before;
+        Result { states: result.states.into_iter().map(Value::at_most).collect(), ..result }
+    }
+
+    /// Follows the rounds of a loop until all states stay the same or grow evenly, and makes the last round then.
+    fn follow(&mut self, node: &NodeProto, rounds: &Rounds, start: Vec<Value>) -> Result {
         let mut growth = Growth::of(start);
         let mut first_collected = None;
         let most = rounds.count.most();

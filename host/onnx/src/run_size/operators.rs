@@ -121,7 +121,10 @@ fn first(node: &NodeProto, operator: &str, opset: i64, inputs: &[&Value]) -> Opt
         {
             let result = of(axes::broadcast(&all_dims(inputs)?)?);
             let count = result.count().filter(|&count| count <= KEPT_ELEMENTS);
-            Value { elements: count.and_then(|count| numbers::elementwise(node, inputs, count)), ..result }
+            let elements = count.and_then(|count| numbers::elementwise(node, inputs, count));
+            // Those of the larger choice.
+            let is_most = operator == "Where" && inputs[0].elements.is_none() && elements.is_some();
+            Value { elements, is_most, ..result }
         }
         "MatMul" | "MatMulInteger" => of(products::product(dims(0)?, dims(1)?)?),
         "QLinearMatMul" => of(products::product(dims(0)?, dims(3)?)?),

@@ -10,6 +10,11 @@ pub const LARGEST_VALUE: u64 = 1 << 28;
 /// The largest number of elements of all values that a run needs at the same time.
 pub const LARGEST_TOTAL: u64 = 1 << 30;
 
+/// The most elements of one value of a run with the smallest inputs. Most kernels of the engines count elements in 31 bits.
+pub(super) const LARGEST_OF_RUN: u64 = 1 << 31;
+/// The most elements of all values at the same time in such a run.
+pub(super) const LARGEST_TOTAL_OF_RUN: u64 = 1 << 33;
+
 /// The largest value of a run, or all values that it needs at the same time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LargestValue {
@@ -47,9 +52,9 @@ impl RunPeaks {
         self.unfollowed = self.unfollowed.take().or(other.unfollowed);
     }
 
-    /// True if a run is refused.
-    pub(super) fn exceed(&self) -> bool {
-        elements(&self.value) > Some(LARGEST_VALUE) || elements(&self.total) > Some(LARGEST_TOTAL)
+    /// True if one value has more than `value` elements, or all have more than `total`.
+    pub(super) fn exceed(&self, value: u64, total: u64) -> bool {
+        elements(&self.value) > Some(value) || elements(&self.total) > Some(total)
     }
 }
 

@@ -12,6 +12,7 @@ mod filled;
 mod fixed;
 mod graphs;
 mod growth;
+mod loading;
 mod node_tests;
 mod old;
 mod openvino;
