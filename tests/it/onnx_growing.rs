@@ -62,9 +62,12 @@ fn a_list_that_doubles_at_each_node_is_refused() {
     let powers = chain(rows, "Mul", &["@", "@"], "rows").node("Add", &["image", "last"], "y", &[]).output("y", &IMAGE);
     let concat = |model: Onnx, start: &str| chain(model, "Concat", &["@", "@"], start);
     let cases = [
-        (concat(shape(), "shape").open_output("last"), "(Concat) needs "),
-        (concat(image().ints("list", &[1, 2]), "list").open_output("last"), "(Concat) needs "),
-        (concat(image().floats("list", &[2], &[1.0, 1.0]), "list").open_output("last"), "(Concat) needs "),
+        (concat(shape(), "shape").open_output("last"), "(Concat, operator set 13) needs "),
+        (concat(image().ints("list", &[1, 2]), "list").open_output("last"), "(Concat, operator set 13) needs "),
+        (
+            concat(image().floats("list", &[2], &[1.0, 1.0]), "list").open_output("last"),
+            "(Concat, operator set 13) needs ",
+        ),
         (
             chain(square, "Gather", &["@", "@"], "start").open_output("last"),
             "65 dimensions, and at most 64 are supported",
@@ -126,7 +129,10 @@ fn constants_that_grow_are_refused_before_the_engine_computes_them() {
     for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native") {
         for (operator, model) in &cases {
             let message = check_with(model, engine, "");
-            assert!(message.contains(&format!("({operator}) needs ")), "{operator}, {engine:?}: {message}");
+            assert!(
+                message.contains(&format!("({operator}, operator set 13) needs ")),
+                "{operator}, {engine:?}: {message}"
+            );
             assert!(message.contains("supported: export the model again"), "{operator}, {engine:?}: {message}");
         }
     }
@@ -142,7 +148,7 @@ fn a_model_of_fixed_sizes_that_grow_is_refused() {
     for engine in engines().into_iter().filter(|engine| engine.1 == "infer-native") {
         for (operator, model) in [("Tile", &tall), ("ConstantOfShape", &sized)] {
             let message = check_with(&with_big(model.clone()), engine, "");
-            assert!(message.contains(&format!("({operator}) needs ")), "{engine:?}: {message}");
+            assert!(message.contains(&format!("({operator}, operator set 13) needs ")), "{engine:?}: {message}");
             assert!(message.contains("in every run"), "{operator}, {engine:?}: {message}");
         }
     }

@@ -221,7 +221,9 @@ impl Walk {
         } else if subgraphs.is_empty() {
             if node::is_standard(node.domain.as_deref()) {
                 infer::check_growth(node, opset, values, LONGEST_LIST).map_err(|why| {
-                    Rejected::model(format!("node `{name}` ({operator}): {why}: export the model again"))
+                    Rejected::model(format!(
+                        "node `{name}` ({operator}, operator set {opset}): {why}: export the model again"
+                    ))
                 })?;
             }
             infer::outputs(node, opset, values)

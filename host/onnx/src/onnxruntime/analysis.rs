@@ -218,8 +218,9 @@ impl Analysis {
             "HannWindow" | "HammingWindow" | "BlackmanWindow" | "MelWeightMatrix" => vec![of(None); node.output.len()],
             _ => {
                 if let Err(why) = infer::check_growth(node, self.opset, values, LARGEST_VALUE) {
-                    let name = node::title(node);
-                    let problem = format!("node `{name}` ({operator}): {why}: export the model again");
+                    let (name, opset) = (node::title(node), self.opset);
+                    let problem =
+                        format!("node `{name}` ({operator}, operator set {opset}): {why}: export the model again");
                     self.problem.get_or_insert(problem);
                 }
                 infer::outputs(node, self.opset, values)

@@ -254,8 +254,8 @@ impl Estimate<'_> {
                 }
                 yes.iter().zip(&no).map(|(yes, no)| yes.larger(no)).collect()
             }
-            // rten would run it when it loads the model, as often as it says.
-            (Some("Loop" | "Scan"), _) if self.counts == Counts::Constants => {
+            // rten would run it when it loads the model, as often as it says. A `Scan` ends with its constants.
+            (Some("Loop"), _) if self.counts == Counts::Constants => {
                 self.give_up(node);
                 Vec::new()
             }

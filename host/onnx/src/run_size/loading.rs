@@ -13,7 +13,7 @@ use super::estimate::{Counts, Estimate};
 use super::peaks::{LARGEST_OF_RUN, LARGEST_TOTAL, LARGEST_TOTAL_OF_RUN, LARGEST_VALUE, LargestValue, RunPeaks, at};
 use super::value::Value;
 use super::{constants, names};
-use crate::rejected::Rejected;
+use crate::rejected::{Reason, Rejected};
 
 /// The most elements of a list of integers whose elements the engine follows; each takes 24 bytes.
 pub(crate) const LONGEST_LIST: u64 = 1 << 25;
@@ -33,38 +33,39 @@ pub(crate) fn check(graph: &GraphProto, opset: i64, follows_lists: bool) -> Resu
     let mut folded = walk(HashMap::new()).counting(Counts::Constants);
     folded.nodes(graph);
     if let Some((node, operator)) = folded.peaks.unfollowed.take().filter(|_| follows_lists) {
-        return Err(Rejected::model(format!(
-            "node `{node}` ({operator}) follows from constants, so rten computes it when it loads the model, and how much that \
-             is cannot be said before: export the model with its constants computed, or use the backend `onnxruntime`"
-        )));
+        let reason = Reason::with_fix(
+            "computes it when it loads the model, because it follows from constants, and how much that is cannot be said before",
+            "export the model with its constants computed",
+        );
+        return Err(Rejected::node(&node, &operator, opset, &reason));
     }
     let stored = stored(graph).saturating_mul(PACKED);
     let (value, total) = (LARGEST_VALUE.max(stored), LARGEST_TOTAL.max(stored));
-    check_peaks(&folded.peaks, value, total, "from constants, when it is loaded")?;
+    check_peaks(&folded.peaks, value, total, "from constants, when it is loaded", opset)?;
     if let Some(lists) = folded.peaks.lists.as_ref().filter(|lists| follows_lists && lists.elements > ALL_LISTS) {
-        return Err(rejected(lists, ALL_LISTS, "in all lists that follow from constants so far"));
+        return Err(rejected(lists, ALL_LISTS, "in all lists that follow from constants so far", opset));
     }
     if let Some(kept) = kept(graph, &folded).filter(|kept| kept.elements > total) {
-        return Err(rejected(&kept, total, "in all values that follow from constants"));
+        return Err(rejected(&kept, total, "in all values that follow from constants", opset));
     }
     let mut run = walk(smallest(graph)).counting(Counts::Certain);
     run.nodes(graph);
-    check_peaks(&run.peaks, LARGEST_OF_RUN, LARGEST_TOTAL_OF_RUN, "in every run")
+    check_peaks(&run.peaks, LARGEST_OF_RUN, LARGEST_TOTAL_OF_RUN, "in every run", opset)
 }
 
-fn check_peaks(peaks: &RunPeaks, value: u64, total: u64, when: &str) -> Result<(), Rejected> {
+fn check_peaks(peaks: &RunPeaks, value: u64, total: u64, when: &str, opset: i64) -> Result<(), Rejected> {
     for (peak, limit, what) in [(&peaks.value, value, "in one value"), (&peaks.total, total, "in all values")] {
         if let Some(peak) = peak.as_ref().filter(|peak| peak.elements > limit) {
-            return Err(rejected(peak, limit, &format!("{what} {when}")));
+            return Err(rejected(peak, limit, &format!("{what} {when}"), opset));
         }
     }
     Ok(())
 }
 
-fn rejected(largest: &LargestValue, limit: u64, what: &str) -> Rejected {
+fn rejected(largest: &LargestValue, limit: u64, what: &str, opset: i64) -> Rejected {
     let LargestValue { elements, node, operator } = largest;
     Rejected::model(format!(
-        "node `{node}` ({operator}) needs {elements} elements {what}, and at most {limit} are supported: export the model again \
+        "node `{node}` ({operator}, operator set {opset}) needs {elements} elements {what}, and at most {limit} are supported: export the model again \
          with smaller sizes"
     ))
 }

@@ -55,9 +55,17 @@ fn sizes_that_follow_from_constants_in_ways_that_are_not_followed_are_refused() 
     };
     let loops = with_body(named("Loop", &["rounds", "", "start"], &["big"], &[]), "body", body);
     for (what, nodes, constants) in [
-        ("(ConstantOfShape)", vec![named("Transpose", &["sizes"], &["same"], &[]), fill("same")], vec![sizes()]),
-        ("(ConstantOfShape)", vec![named("Slice", &["many", "from", "to"], &["cut"], &[]), fill("cut")], cut()),
-        ("(Loop)", vec![loops], vec![ints("rounds", &[], &[40]), floats("start", &[1], &[1.0])]),
+        (
+            "(ConstantOfShape, operator set 13)",
+            vec![named("Transpose", &["sizes"], &["same"], &[]), fill("same")],
+            vec![sizes()],
+        ),
+        (
+            "(ConstantOfShape, operator set 13)",
+            vec![named("Slice", &["many", "from", "to"], &["cut"], &[]), fill("cut")],
+            cut(),
+        ),
+        ("(Loop, operator set 13)", vec![loops], vec![ints("rounds", &[], &[40]), floats("start", &[1], &[1.0])]),
     ] {
         let message = refusal(with_big(nodes), constants).unwrap_or_else(|| panic!("{what}"));
         assert!(message.contains(what) && message.contains("cannot be said before"), "{what}: {message}");
@@ -70,7 +78,7 @@ fn sizes_that_follow_from_constants_in_ways_that_are_not_followed_are_refused() 
         named("Add", &["found", "column"], &["big"], &[]),
     ];
     let message = refusal(with_big(square.clone()), vec![ints("sizes", &[1], &[1 << 16])]).expect("refused");
-    assert!(message.contains("(Add) needs 4294967296 elements"), "{message}");
+    assert!(message.contains("(Add, operator set 13) needs 4294967296 elements"), "{message}");
     assert_eq!(refusal(with_big(square), vec![ints("sizes", &[1], &[100])]), None);
 }
 
@@ -100,7 +108,10 @@ fn a_constant_that_is_also_an_input_is_a_constant() {
     let inputs = || vec![input("x", DataType::FLOAT, 2), input("times", DataType::INT64, 1)];
     let times = |count: i64| vec![ints("times", &[2], &[count, count])];
     let message = refusal_of(inputs(), with_big(nodes.clone()), times(1 << 16)).expect("refused");
-    assert!(message.contains("(Tile) needs 4294967296 elements in one value in every run"), "{message}");
+    assert!(
+        message.contains("(Tile, operator set 13) needs 4294967296 elements in one value in every run"),
+        "{message}"
+    );
     assert_eq!(refusal_of(inputs(), with_big(nodes), times(2)), None);
 }
 
