@@ -85,8 +85,7 @@ mod tests {
     #[test]
     fn a_size_that_is_multiplied_by_itself_again_and_again_is_too_large() {
         for size in [Size::rows(), Size::symbol(1)] {
-            let squared = |size: Option<Size>| size.and_then(|size| size.times(&size));
-            assert_eq!((0..40).fold(Some(size), |size, _| squared(size)), None);
+            assert_eq!((0..40).try_fold(size, |size, _| size.times(&size)), None);
         }
     }
 
