@@ -183,6 +183,7 @@ mod onnx_numbers;
 mod onnx_resize;
 mod onnx_rules;
 mod onnx_training;
+mod onnx_trial;
 mod onnx_windows;
 mod onnxruntime_fusions;
 mod onnxruntime_models;

@@ -71,7 +71,7 @@ async fn only_the_functions_of_a_new_version_that_changed_are_compiled() {
     let compiles = async |version: u8| {
         let cache = CompiledCache::open(folder.path(), 1 << 30).expect("a cache");
         let runtime = Runtime::new(4, Scheduling::Fair, None).expect("an engine");
-        let preparer = Preparer::new(&runtime, Some(cache)).expect("a preparer").keep_functions();
+        let preparer = Preparer::new(&runtime, Some(cache.into())).expect("a preparer").keep_functions();
         let component = another_version(component, version);
         let artifact = Artifact::new("image-preprocess", None, component.into()).expect("a plugin");
         let stage = preparer.stage(&artifact, StageKind::Preprocess, LIMITS, environment()).await;

@@ -71,7 +71,7 @@ impl PluginUnderTest {
         cache: Option<CompiledCache>,
     ) -> Result<Self, SubjectError> {
         let runtime = Runtime::with_guest_debug().map_err(SubjectError::Engine)?;
-        let preparer = Preparer::new(&runtime, cache).map_err(SubjectError::Compiler)?;
+        let preparer = Preparer::new(&runtime, cache.map(Arc::new)).map_err(SubjectError::Compiler)?;
         let bytes = artifact.component()?;
         let module = CoreModule::of_component(&bytes)?;
         let libraries = CoreModule::libraries(&bytes)?;

@@ -17,6 +17,10 @@ const LONGEST_INNER_PATH: u64 = 2_000;
 /// The most terms of a sum or a product whose terms are sums or products.
 const MOST_TERMS: u64 = 10_000;
 
+/// The most inputs, and the most outputs, of a node. The engine drops a sum of sizes by a function that calls itself for each
+/// term, and its plan takes time that grows with the square of the outputs.
+const MOST_VALUES: usize = 10_000;
+
 /// What is known about a value.
 #[derive(Clone, Copy)]
 struct Source<'a> {
@@ -49,6 +53,10 @@ fn check_graph(graph: &GraphProto, opset: i64, most: u64) -> Result<u64, Rejecte
         let terms = node.input.iter().map(of_input).fold(0, u64::saturating_add);
         let why = if length > most {
             Some(format!("cannot plan paths of more than {most} nodes, and this node is the end of a longer one"))
+        } else if let Some(values) =
+            [node.input.len(), node.output.len()].into_iter().find(|&values| values > MOST_VALUES)
+        {
+            Some(format!("supports {MOST_VALUES} inputs and as many outputs, and this node has {values}"))
         } else {
             (joins && terms > MOST_TERMS)
                 .then(|| format!("supports {MOST_TERMS} terms, and this node has {terms} with those of its terms"))

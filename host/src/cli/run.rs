@@ -11,6 +11,7 @@ use super::commands::Command;
 use super::error::Error;
 use super::{output, signals};
 use crate::base::{address_space, descriptors, panics, telemetry, threads};
+use crate::deploy::trial_load;
 
 /// How long the process waits for backend threads after the command. A model run cannot be interrupted, so it may still
 /// be active.
@@ -19,6 +20,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let noted = signals::note();
+    trial_load::enable();
     if let Err(error) = threads::check_stack() {
         let _ = writeln!(io::stderr(), "plimsoll: {error}");
         return ExitCode::FAILURE;

@@ -54,10 +54,14 @@ pub struct Model {
     #[schemars(with = "Option<Time>")]
     pub hang_after: Option<Duration>,
     /// After this time, a model that is not loaded and prepared on its device is refused, because the device is taken to hang;
-    /// `0s` switches this off. Default: 10 min; on the CPU it is off.
+    /// `0s` switches this off. Default: 10 min; on the CPU 5 min.
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub load_deadline: Option<Duration>,
+    /// False loads a model on the CPU at once, and not in a process of its own first, which finds out whether the model would end
+    /// the server.
+    #[serde(default = "yes")]
+    pub trial_load: bool,
     /// The most memory that the model may hold on its device when it is loaded and prepared. By default there is no cap.
     #[serde(serialize_with = "optional_size")]
     #[schemars(with = "Option<Size>")]
@@ -117,8 +121,10 @@ impl Model {
     pub fn load_deadline(&self) -> Option<Duration> {
         /// Some providers compile a model for minutes.
         const OF_ACCELERATORS: Duration = Duration::from_secs(10 * 60);
-        let default = (self.device != Device::Cpu).then_some(OF_ACCELERATORS);
-        self.load_deadline.or(default).filter(|time| !time.is_zero())
+        /// The library computes what follows from constants, and the first runs with every batch size are made.
+        const OF_CPU: Duration = Duration::from_secs(5 * 60);
+        let default = if self.device == Device::Cpu { OF_CPU } else { OF_ACCELERATORS };
+        Some(self.load_deadline.unwrap_or(default)).filter(|time| !time.is_zero())
     }
 
     /// When the model is taken out of service because its device fails.

@@ -59,14 +59,14 @@ impl BuildState {
     /// If compiler threads cannot be started, or because of a bug in this program.
     pub fn new(runtime: &Runtime, config: &Config, records: &Records, is_server: bool) -> wasmtime::Result<Self> {
         let cache = match CompiledCache::open(&config.cache_dir(), config.deploy.max_cache.as_u64()) {
-            Ok(cache) => Some(cache),
+            Ok(cache) => Some(Arc::new(cache)),
             Err(reason) => {
                 tracing::warn!("cannot use the compiled cache, so plugins are compiled at every start: {reason}");
                 None
             }
         };
         let progress = Arc::new(BuildProgress::default());
-        let mut preparer = Preparer::new(runtime, cache)?.on_compile({
+        let mut preparer = Preparer::new(runtime, cache.clone())?.on_compile({
             let progress = Arc::clone(&progress);
             move |identity| progress.compiling(identity)
         });
@@ -79,7 +79,7 @@ impl BuildState {
         Ok(Self {
             preparer: Arc::new(preparer),
             progress,
-            files: FileStore::new(records.metrics.batches(), records.metrics.model_memory()),
+            files: FileStore::new(records.metrics.batches(), records.metrics.model_memory(), cache),
             stages: KnownStages::default(),
             built: BuiltPipelines::default(),
             recorders: None,

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use plimsoll_runtime::nn::{Backend, BackendName, Batches, Device, LoadError, LoadedModel, ModelSource, prove_rows};
+use plimsoll_runtime::component::CompiledCache;
+use plimsoll_runtime::nn::{Backend, BackendName, Device, LoadError, LoadedModel, ModelSource};
 use plimsoll_runtime::stage::Asset;
 use tokio::sync::Semaphore;
 
@@ -13,9 +14,10 @@ use super::file_store_error::FileStoreError;
 use super::manifest::ManifestError;
 use super::manifest_assets::ManifestAssets;
 use super::model_files::{ModelFiles, WeakFiles};
-use super::model_load::{HangingLoads, ModelLoad, check_memory};
+use super::model_load::{HangingLoads, ModelLoad, batches, check_memory};
 use super::read_ahead::ReadAhead;
 use super::release::Release;
+use super::trial_load::FirstLoad;
 use crate::config::{self, Config, ReadError};
 use crate::records::metrics::{BatchMetrics, ModelMemory};
 
@@ -36,6 +38,8 @@ pub struct FileStore {
     batches: BatchMetrics,
     memory: ModelMemory,
     hanging: HangingLoads,
+    /// Remembers the models that were loaded in a process of their own before.
+    cache: Option<Arc<CompiledCache>>,
 }
 
 /// The files that were read.
@@ -59,7 +63,7 @@ struct KnownModel {
 
 impl FileStore {
     /// Creates an empty store. `batches` counts the batches of models, `memory` their memory.
-    pub fn new(batches: BatchMetrics, memory: ModelMemory) -> Self {
+    pub fn new(batches: BatchMetrics, memory: ModelMemory, cache: Option<Arc<CompiledCache>>) -> Self {
         Self {
             backends: HashMap::new(),
             permits: HashMap::new(),
@@ -69,6 +73,7 @@ impl FileStore {
             batches,
             memory,
             hanging: HangingLoads::default(),
+            cache,
         }
     }
 
@@ -183,13 +188,6 @@ impl FileStore {
             known.files = WeakFiles::new(&files);
             return Ok((Arc::clone(&known.model), files));
         }
-        let batches = wanted.batch_rules().map(|rules| Batches {
-            rules,
-            sizes: wanted.batch_sizes(),
-            observer: self.batches.for_model(name),
-            proof: prove_rows(&files.bytes),
-            accepts_unproven: wanted.max_batch_unproven,
-        });
         let scheduling = config.server.scheduling();
         let backend = self.backend(config, wanted.backend)?;
         let permits = self.permits(wanted.backend, &wanted.device);
@@ -202,6 +200,10 @@ impl FileStore {
             options: wanted.options(),
         };
         tracing::info!("loading the model {name} …");
+        let settings = config.backends.of(wanted.backend);
+        let first = FirstLoad { source: &source, wanted, settings: &settings, folder: config.resolve(Path::new("")) };
+        first.make(&digest, &*backend, self.cache.as_deref())?;
+        let batches = batches(wanted, &source, &self.batches);
         let load = ModelLoad {
             digest,
             backend,

@@ -63,6 +63,22 @@ pub(super) enum FileStoreError {
     /// The machine starts no thread to load the model.
     #[error("the model cannot be loaded now, because the host lacks {lack}: {0}", lack = Lack::Threads)]
     NoThread(io::Error),
+    /// The process in which a model is loaded first cannot be started.
+    #[error(
+        "the model cannot be loaded, because the process that tries it first cannot be started: {0}. Raise the limit of \
+         processes (`ulimit -u`, `pids` of the container), or set `trial_load = false` for the model, which loads it without a \
+         trial"
+    )]
+    NoProcess(io::Error),
+    /// The process in which a model was loaded first refused it.
+    #[error("{0}")]
+    Trial(String),
+    /// The process in which a model was loaded first did not end well.
+    #[error(
+        "file: {} is not loaded, because it could end the server: {reason} Export the model again, or use the other backend",
+        path.display()
+    )]
+    Died { path: PathBuf, reason: String },
     /// The backend does not load, or does not load the model.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -76,12 +92,14 @@ impl FileStoreError {
             Self::Registry(error) => error.is_temporary,
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
             // The device may be back later.
-            Self::Hangs { .. } | Self::NoThread(_) => true,
+            Self::Hangs { .. } | Self::NoThread(_) | Self::NoProcess(_) => true,
             Self::UnknownModel { .. }
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }
             | Self::Memory { .. }
             | Self::Changed { .. }
+            | Self::Trial(_)
+            | Self::Died { .. }
             | Self::Load(_) => false,
         }
     }

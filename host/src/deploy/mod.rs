@@ -33,7 +33,8 @@
 //! - [`pipeline_builder`], [`pipeline_build`], `step_build`, `stages`, [`build_state`]: build pipelines from the configuration.
 //!   `built_pipelines`, `known_stages`: what they need not build again.
 //!   [`file_store`]: the files that it names; `model_files`: those of a model; `manifest_assets`: those of a manifest;
-//!   `read_ahead`: reads them before a change; `file_store_error`: why one cannot be used.
+//!   `read_ahead`: reads them before a change; `file_store_error`: why one cannot be used. [`trial_load`]: loads a model in
+//!   a process of its own first.
 //!   [`build_progress`]: log lines about slow steps. [`sample`]: the sample that every new version must answer.
 
 pub mod build_error;
@@ -110,6 +111,7 @@ mod staged_copy;
 mod stages;
 pub mod start;
 mod step_build;
+pub mod trial_load;
 mod undo;
 pub mod unreadable;
 pub mod upload;

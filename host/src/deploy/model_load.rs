@@ -11,7 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytesize::ByteSize;
-use plimsoll_runtime::nn::{Backend, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource};
+use plimsoll_runtime::nn::{
+    Backend, Batches, Device, LoadError, LoadFigures, LoadedModel, Model, ModelSource, prove_rows,
+};
 use plimsoll_runtime::scheduling::Scheduling;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -20,6 +22,7 @@ use super::file_store_error::FileStoreError;
 use crate::base::allocator::trim;
 use crate::base::process::{available_memory, resident_memory};
 use crate::config;
+use crate::records::metrics::BatchMetrics;
 
 /// A model of at most these bytes is always loaded on the CPU too, to compare the outputs.
 const MAX_COMPARED: u64 = 256 << 20;
@@ -27,7 +30,7 @@ const MAX_COMPARED: u64 = 256 << 20;
 /// arranges them.
 const SHARE_COMPARED: u64 = 4;
 /// How often the log says that a model is still being loaded.
-const REPORT: Duration = Duration::from_secs(30);
+pub(super) const REPORT: Duration = Duration::from_secs(30);
 
 /// A model that is to be loaded.
 pub(super) struct ModelLoad {
@@ -87,7 +90,8 @@ impl ModelLoad {
         }
     }
 
-    fn load_here(self) -> Result<LoadedModel, FileStoreError> {
+    /// Loads the model on this thread, however long that takes.
+    pub(super) fn load_here(self) -> Result<LoadedModel, FileStoreError> {
         let Self { digest, backend, permits, source, file_bytes, batches, scheduling, wanted } = self;
         let before = settled_memory();
         let loaded = backend.load(&source)?;
@@ -105,6 +109,17 @@ impl ModelLoad {
         }
         Ok(model)
     }
+}
+
+/// How runs of the model are combined; `None` if they are not.
+pub(super) fn batches(wanted: &config::Model, source: &ModelSource, metrics: &BatchMetrics) -> Option<Batches> {
+    wanted.batch_rules().map(|rules| Batches {
+        rules,
+        sizes: wanted.batch_sizes(),
+        observer: metrics.for_model(&source.name),
+        proof: prove_rows(&source.bytes),
+        accepts_unproven: wanted.max_batch_unproven,
+    })
 }
 
 /// Waits for a model. The log says at intervals that it is still being loaded.

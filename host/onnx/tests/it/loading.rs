@@ -152,3 +152,22 @@ fn paths_through_branches_and_products_behind_other_nodes_are_counted() {
     let message = refusal(squares, Vec::new()).expect("refused");
     assert!(message.contains("supports 10000 terms, and this node has 16384"), "{message}");
 }
+
+#[test]
+fn nodes_with_very_many_inputs_or_outputs_are_refused() {
+    let of = |count: usize| {
+        let parts: Vec<String> = (0..count).map(|at| format!("part_{at}")).collect();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let split = vec![named("Split", &["x"], &parts, &[("axis", 0)]), named("Identity", &[parts[0]], &["y"], &[])];
+        let inputs = vec!["x"; count];
+        let joined = vec![named("Concat", &inputs, &["all"], &[("axis", 0)]), named("Identity", &["all"], &["y"], &[])];
+        [split, joined]
+    };
+    for nodes in of(10_001) {
+        let message = refusal(nodes, Vec::new()).expect("refused");
+        assert!(message.contains("supports 10000 inputs and as many outputs, and this node has 10001"), "{message}");
+    }
+    for nodes in of(100) {
+        assert_eq!(refusal(nodes, Vec::new()), None);
+    }
+}

@@ -39,6 +39,8 @@ const PRUNES: u64 = 64;
 /// The endings of the files with code, and with functions.
 const CODE: &str = "cwasm";
 const FUNCTIONS: &str = "functions";
+/// What an entry has that only says that something has been done.
+const DONE: &[u8] = b"done";
 
 /// A folder of compiled code.
 pub struct CompiledCache {
@@ -208,6 +210,17 @@ impl CompiledCache {
         if let Err(error) = self.write(name, &self.path(name, FUNCTIONS), &[], functions) {
             tracing::debug!(%error, folder = %self.folder.display(), "functions are not kept");
         }
+    }
+
+    /// Remembers that something has been done, which need not be done again at the next start.
+    pub fn remember(&self, name: &EntryName) {
+        self.store_functions(name, DONE);
+    }
+
+    /// True if [`CompiledCache::remember`] was called, by a process with the same key.
+    pub fn is_remembered(&self, name: &EntryName) -> bool {
+        let done = |_: &[u8], bytes: &[u8]| Ok(bytes == DONE);
+        self.open_entry(name, &self.path(name, FUNCTIONS), done).unwrap_or(false)
     }
 
     /// Returns true if there is an entry, which may be damaged.

@@ -24,6 +24,13 @@ impl EntryName {
         }
         Self(hex(&digest.0.finalize()))
     }
+
+    /// The name of something that is no code of an engine, and depends on `parts`.
+    pub fn without_engine(parts: &[&str]) -> Self {
+        let mut digest = Digester(Sha256::new());
+        (env!("CARGO_PKG_VERSION"), parts).hash(&mut digest);
+        Self(hex(&digest.0.finalize()))
+    }
 }
 
 /// A SHA-256 hasher for values that implement [`Hash`].

@@ -34,5 +34,6 @@ mod trusted;
 
 pub use artifact::{Artifact, Metadata};
 pub use compiled_cache::{CacheError, CompiledCache};
+pub use entry_name::EntryName;
 pub use error::{ArtifactError, ComponentError, Rejection};
 pub use preparer::Preparer;

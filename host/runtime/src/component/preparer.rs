@@ -69,13 +69,13 @@ impl Preparer {
     ///
     /// # Errors
     /// If definitions collide (a bug of this program), or the machine cannot start more threads.
-    pub fn new(runtime: &Runtime, cache: Option<CompiledCache>) -> wasmtime::Result<Self> {
+    pub fn new(runtime: &Runtime, cache: Option<Arc<CompiledCache>>) -> wasmtime::Result<Self> {
         let compiler = Arc::new(Compiler::new(&runtime.engine, &compiler::threads()?)?);
         Ok(Self {
             copier: Copier::new(runtime, compiler.threads()),
             initializer: Initializer::new(compiler, &runtime.scheduler),
             scheduler: Arc::clone(&runtime.scheduler),
-            cache: cache.map(Arc::new),
+            cache,
             functions: Arc::clone(&runtime.functions),
             keeps_functions: false,
             quick: Mutex::default(),

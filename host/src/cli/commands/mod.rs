@@ -66,6 +66,9 @@ commands! {
     completions::Completions,
     /// Write the manual pages.
     man::Man,
+    /// Load a model that a server sends, to find out whether it can be loaded.
+    #[command(hide = true)]
+    load_model::LoadModel,
 }
 
 impl Default for Command {
