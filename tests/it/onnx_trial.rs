@@ -11,7 +11,7 @@ use plimsoll_tests::{TempDir, replace_file};
 
 use crate::cli::text;
 use crate::model_cases::{config, engines};
-use crate::process::{BINARY, Process};
+use crate::process::{BINARY, PATIENCE, Process};
 
 const IMAGE: [Option<i64>; 4] = [None, Some(3), Some(8), Some(8)];
 /// The engines of the host: the plugin `infer-wasm` uses none of the host.
@@ -87,7 +87,7 @@ fn a_model_that_takes_hours_to_load_is_given_up() {
     for engine in engines().into_iter().filter(|engine| engine.1 == NATIVE) {
         let since = Instant::now();
         let message = Trial::new(&takes_hours(), engine, "load_deadline = \"2s\"").refusal(&[BINARY]);
-        assert!(message.contains("not loaded after 2s (`load_deadline`"), "{engine:?}: {message}");
+        assert!(message.contains("not loaded after 2s; raise `load_deadline`"), "{engine:?}: {message}");
         assert!(since.elapsed() < Duration::from_secs(60), "{engine:?}: {:?}", since.elapsed());
     }
 }
@@ -98,8 +98,8 @@ fn a_model_that_takes_more_memory_than_there_is_is_refused() {
         let message = Trial::new(&takes_gigabytes(), engine, "").refusal(&LIMITED);
         // onnxruntime reports it. rten ends the process.
         let words: &[&str] = match engine.0 {
-            "rten" => &["ended by signal 6", "memory allocation of 1073741824 bytes failed", "It could take 2.0 GiB"],
-            _ => &["onnxruntime"],
+            "rten" => &["ended by signal 6", "memory allocation of 1073741824 bytes failed", "it could take "],
+            _ => &["onnxruntime", " (in a process that could take "],
         };
         for words in words {
             assert!(message.contains(words), "{engine:?}: {words}: {message}");
@@ -111,7 +111,7 @@ fn a_model_that_takes_more_memory_than_there_is_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_outlives_a_model_that_would_end_it() {
     let good = image().node("Relu", &["image"], "y", &[]).output("y", &IMAGE);
-    let trial = Trial::new(&good, ("rten", NATIVE), "load_deadline = \"2s\"");
+    let trial = Trial::new(&good, ("rten", NATIVE), "load_deadline = \"5s\"");
     let config = trial.path("plimsoll.toml");
     let mut command = Command::new(LIMITED[0]);
     command.args(&LIMITED[1..]).args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&config);
@@ -122,7 +122,7 @@ async fn a_server_outlives_a_model_that_would_end_it() {
         replace_file(&trial.path("model.onnx"), model.bytes()).expect("written");
         process.signal("-HUP");
     };
-    for (model, reason) in [(takes_gigabytes(), "ended by signal 6"), (takes_hours(), "not loaded after 2s")] {
+    for (model, reason) in [(takes_gigabytes(), "ended by signal 6"), (takes_hours(), "not loaded after 5s")] {
         reload(&model);
         process.wait_for(reason);
         let reply = client.get(format!("{url}/v2/health/ready")).send().await.expect("a reply");
@@ -133,6 +133,45 @@ async fn a_server_outlives_a_model_that_would_end_it() {
     assert_eq!(log.matches("result=\"refused\"").count(), 2, "{log}");
     process.signal("-INT");
     assert_eq!(process.wait_for_exit().0, Some(0));
+}
+
+/// The state and the parent of a process that has not ended (proc_pid_stat(5): the first fields after the name).
+fn state(process: u32) -> Option<(String, String)> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
+    Some((fields.next()?, fields.next()?)).filter(|(state, _)| state != "Z")
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("Linux").flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes.filter(|&process| state(process).is_some_and(|(_, of)| of == parent.to_string())).collect()
+}
+
+/// The process that tries a model ends with the server, also if that is killed.
+#[test]
+fn no_process_is_left_behind() {
+    for signal in ["-KILL", "-TERM", "-INT"] {
+        let trial = Trial::new(&takes_hours(), ("rten", NATIVE), "load_deadline = \"0s\"");
+        let config = trial.path("plimsoll.toml");
+        let mut command = Command::new(BINARY);
+        let mut process = Process::spawn(command.args(["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&config));
+        process.wait_for("loading the model m");
+        let within = |what: &str, is_so: &dyn Fn() -> bool| {
+            let end = Instant::now() + PATIENCE;
+            while !is_so() {
+                assert!(Instant::now() < end, "{signal}: {what}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        within("there is no process", &|| !children(process.child.id()).is_empty());
+        let tried = children(process.child.id());
+        process.signal(signal);
+        process.wait_for_exit();
+        for child in tried {
+            within("it is left", &|| state(child).is_none());
+        }
+    }
 }
 
 #[test]
@@ -173,6 +212,7 @@ fn chains_of_one_operator_end_no_process() {
     };
     for engine in engines().into_iter().filter(|engine| engine.1 == NATIVE) {
         let cases = of_one.iter().map(|operator| (operator, 1)).chain(of_two.iter().map(|operator| (operator, 2)));
+        let mut tried = 0;
         for (at, (operator, inputs)) in cases.enumerate() {
             // Each operator with one of the starts, and the other engine with another.
             let start = starts()[(at + usize::from(engine.0 == "rten")) % 3].clone();
@@ -184,12 +224,11 @@ fn chains_of_one_operator_end_no_process() {
             let model = model.node("Cast", &[&last], "y", &[("to", 1)]).open_output("y");
             let output = Trial::new(&model, engine, "load_deadline = \"10s\"").check(&LIMITED);
             let code = output.status.code();
-            assert!(
-                matches!(code, Some(0 | 64)),
-                "{engine:?}, {operator}: {}: {}",
-                output.status,
-                text(&output.stderr)
-            );
+            let log = text(&output.stderr);
+            assert!(matches!(code, Some(0 | 64)), "{engine:?}, {operator}: {}: {log}", output.status);
+            tried += usize::from(log.contains("was loaded in a process of its own"));
         }
+        println!("{engine:?}: {tried} chains were loaded");
+        assert!(tried > 3, "{engine:?}: {tried} models were loaded, so this test tries next to nothing");
     }
 }

@@ -2,7 +2,7 @@
 //! kills the process if its cgroup exceeds its limit.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -59,6 +59,11 @@ pub fn resident_memory() -> Option<u64> {
     rollup.or_else(|| memory_stats::memory_stats().map(|stats| stats.physical_mem as u64))
 }
 
+/// The most memory that was resident since the process began, if the operating system reports it.
+pub fn peak_memory() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
 /// The bytes that a file of the kernel says in kB in the line that begins with `name`.
 fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -110,8 +115,26 @@ pub fn memory_of_cards(drm: &Path) -> Vec<(String, u64)> {
 pub fn available_memory() -> Option<u64> {
     let machine = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
     let (usage, limit) = memory_of_cgroup();
-    let cgroup = limit.map(|limit| limit.saturating_sub(usage.unwrap_or(0)));
+    let usage = usage.unwrap_or(0).saturating_sub(reclaimable_of_cgroup());
+    let cgroup = limit.map(|limit| limit.saturating_sub(usage));
     Some(machine.min(cgroup.unwrap_or(u64::MAX)))
+}
+
+/// The bytes of files in the page cache of the cgroup that were not used lately. The kernel takes them back before the cgroup lacks
+/// memory, and they count as its memory (Documentation/admin-guide/cgroup-v2.rst, `memory.stat`).
+fn reclaimable_of_cgroup() -> u64 {
+    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    reclaimable(Path::new("/sys/fs/cgroup"), &membership).unwrap_or(0)
+}
+
+fn reclaimable(root: &Path, membership: &str) -> Option<u64> {
+    let text = controllers(root, membership).find_map(|(base, path)| {
+        let own = base.join(path.trim_start_matches('/'));
+        [own, base].into_iter().find_map(|folder| fs::read_to_string(folder.join("memory.stat")).ok())
+    })?;
+    // Version 1 has the sum over all cgroups inside, too, which is what counts for the limit.
+    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    of("total_inactive_file ").or_else(|| of("inactive_file "))
 }
 
 /// Usage and limit of the process's memory cgroup below `root`. `membership` is the text of `/proc/self/cgroup`.
@@ -128,16 +151,20 @@ fn cgroup(root: &Path, membership: &str) -> Option<(Option<u64>, Option<u64>)> {
             number(&folder.join(usage)).map(|usage| (Some(usage), limit))
         })
     };
-    membership.lines().find_map(|line| {
+    controllers(root, membership).find_map(|(base, path)| match base == root {
+        true => read(&base, path, "memory.current", "memory.max"),
+        false => read(&base, path, "memory.usage_in_bytes", "memory.limit_in_bytes"),
+    })
+}
+
+/// The folders of the controller of memory (`root` in version 2), and the paths of the process's cgroup in them.
+fn controllers<'a>(root: &'a Path, membership: &'a str) -> impl Iterator<Item = (PathBuf, &'a str)> {
+    membership.lines().filter_map(move |line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let (controllers, path) = (parts.next()?, parts.next()?);
-        if controllers.is_empty() {
-            read(root, path, "memory.current", "memory.max")
-        } else if controllers.split(',').any(|controller| controller == "memory") {
-            read(&root.join("memory"), path, "memory.usage_in_bytes", "memory.limit_in_bytes")
-        } else {
-            None
-        }
+        let is_memory = controllers.split(',').any(|controller| controller == "memory");
+        let base = if controllers.is_empty() { root.to_owned() } else { root.join("memory") };
+        (controllers.is_empty() || is_memory).then_some((base, path))
     })
 }
 
@@ -179,6 +206,10 @@ mod tests {
         assert_eq!(cgroup(&root, "0::/a/b\n"), Some((Some(1000), None)));
         assert_eq!(cgroup(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some((Some(2000), Some(3000))));
         assert_eq!(cgroup(&root, "0::/none\n"), None);
+        write("a/b/memory.stat", "anon 1\ninactive_file 700\nactive_file 2\n");
+        assert_eq!(reclaimable(&root, "0::/a/b\n"), Some(700));
+        write("memory/c/memory.stat", "inactive_file 1\ntotal_inactive_file 800\n");
+        assert_eq!(reclaimable(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some(800));
         write("memory.current", "4000\n");
         write("memory.max", "5000\n");
         assert_eq!(cgroup(&root, "0::/of/the/host\n"), Some((Some(4000), Some(5000))));

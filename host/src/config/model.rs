@@ -127,6 +127,11 @@ impl Model {
         Some(self.load_deadline.unwrap_or(default)).filter(|time| !time.is_zero())
     }
 
+    /// After which time the device of a model that is being loaded is taken to hang; `None` if it is never.
+    pub fn hang_deadline(&self) -> Option<Duration> {
+        self.load_deadline().filter(|_| self.device != Device::Cpu || self.load_deadline.is_some())
+    }
+
     /// When the model is taken out of service because its device fails.
     pub fn health_rules(&self) -> HealthRules {
         let default = HealthRules::default();

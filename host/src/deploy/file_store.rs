@@ -201,7 +201,8 @@ impl FileStore {
         };
         tracing::info!("loading the model {name} …");
         let settings = config.backends.of(wanted.backend);
-        let first = FirstLoad { source: &source, wanted, settings: &settings, folder: config.resolve(Path::new("")) };
+        let folder = config.resolve(Path::new(""));
+        let first = FirstLoad { source: &source, wanted, settings: &settings, folder: &folder };
         first.make(&digest, &*backend, self.cache.as_deref())?;
         let batches = batches(wanted, &source, &self.batches);
         let load = ModelLoad {

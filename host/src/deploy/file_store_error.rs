@@ -63,22 +63,29 @@ pub(super) enum FileStoreError {
     /// The machine starts no thread to load the model.
     #[error("the model cannot be loaded now, because the host lacks {lack}: {0}", lack = Lack::Threads)]
     NoThread(io::Error),
-    /// The process in which a model is loaded first cannot be started.
+    /// The process that tries a model cannot be started.
     #[error(
-        "the model cannot be loaded, because the process that tries it first cannot be started: {0}. Raise the limit of \
-         processes (`ulimit -u`, `pids` of the container), or set `trial_load = false` for the model, which loads it without a \
-         trial"
+        "the model cannot be loaded, because the process that tries it first cannot be started: {0}. Raise the limits of \
+         processes and file descriptors (`ulimit -u`, `ulimit -n`, `pids` of the container), or set `trial_load = false` for \
+         the model, which loads it without a trial"
     )]
     NoProcess(io::Error),
-    /// The process in which a model was loaded first refused it.
+    /// That process could not try it.
+    #[error(
+        "the model cannot be loaded, because it cannot be tried in a process of its own first: {0}. `trial_load = false` for \
+         the model loads it without a trial"
+    )]
+    Untried(String),
+    /// That process refused it.
     #[error("{0}")]
     Trial(String),
-    /// The process in which a model was loaded first did not end well.
+    /// That process did not end well.
     #[error(
-        "file: {} is not loaded, because it could end the server: {reason} Export the model again, or use the other backend",
+        "file: {} is not loaded, because it could end the server: {reason}. Export the model again, use the other backend, or \
+         set `trial_load = false`, which loads it without this trial",
         path.display()
     )]
-    Died { path: PathBuf, reason: String },
+    Died { path: PathBuf, reason: String, is_temporary: bool },
     /// The backend does not load, or does not load the model.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -92,14 +99,14 @@ impl FileStoreError {
             Self::Registry(error) => error.is_temporary,
             Self::Asset(error) | Self::Model(error) | Self::Weights { error, .. } => error.is_temporary(),
             // The device may be back later.
-            Self::Hangs { .. } | Self::NoThread(_) | Self::NoProcess(_) => true,
+            Self::Hangs { .. } | Self::NoThread(_) | Self::NoProcess(_) | Self::Untried(_) => true,
+            Self::Died { is_temporary, .. } => *is_temporary,
             Self::UnknownModel { .. }
             | Self::Locations { .. }
             | Self::WeightsOutside { .. }
             | Self::Memory { .. }
             | Self::Changed { .. }
             | Self::Trial(_)
-            | Self::Died { .. }
             | Self::Load(_) => false,
         }
     }

@@ -1,76 +1,47 @@
 //! A model on the CPU is loaded in a process of its own first, and by the server only if that went well. The libraries that run
 //! models can be ended by a file of a few hundred bytes: constants of terabytes, a recursion that exhausts the stack, hours of
-//! computation. No limit inside of a process stops all of them; the end of another process does no harm.
+//! computation. No check inside of a process finds all of them; the end of another process does no harm.
 //!
-//! That process gets the files through its standard input, and does what the server then does: the session, and the first runs
-//! with every batch size; `process` is that process. A model that was loaded so before is in the compiled cache.
+//! - `request`: what that process is asked and what it answers.
+//! - `child`: starts the process, gives it the files, and ends it if it takes too long.
+//! - `process`: that process. It does what the server then does: the session, and the first runs with every batch size.
 
+mod child;
 mod process;
+mod request;
 
-use std::io::{self, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytesize::ByteSize;
 use plimsoll_runtime::component::{CompiledCache, EntryName};
 use plimsoll_runtime::nn::{Backend, BackendSettings, Device, ModelSource};
 use plimsoll_runtime::text::shortened;
 use rustix::process::{Resource, getrlimit};
-use serde::{Deserialize, Serialize};
 
+use self::child::Ended;
 pub use self::process::answer;
+use self::request::{Answer, Request};
 use super::file_store_error::FileStoreError;
-use super::model_load::REPORT;
 use crate::base::process::available_memory;
 use crate::config;
 
-/// The command of this program that answers a [`Request`].
-pub const COMMAND: &str = "load-model";
-/// This program, also after its file was replaced or removed (proc_pid_exe(5)).
-const PROGRAM: &str = "/proc/self/exe";
-/// What the process may take however little memory is available: threads of the libraries reserve stacks.
-const LEAST_MEMORY: u64 = 1 << 30;
-/// What the files take at the least: once read, once prepared, once in the library.
-const COPIES: u64 = 3;
+/// A process with less memory would say nothing about a model.
+const LEAST_MEMORY: u64 = 256 << 20;
+/// How many times the memory of its files a model may take while it is loaded: they are read and converted, and the library
+/// arranges the weights. With less than that, its end would say nothing about the model.
+const COPIES: u64 = 8;
 
-/// True if [`PROGRAM`] has the command.
+/// True if this program can be asked.
 static IS_AVAILABLE: AtomicBool = AtomicBool::new(false);
 
-/// Says that this program has the command. Without it, models are loaded at once: another program would do something else with
-/// the argument.
+/// Says that this program has the command `load-model`. Without it, models are loaded at once: another program would do
+/// something else with the argument.
 pub fn enable() {
     IS_AVAILABLE.store(true, Relaxed);
-}
-
-/// What the process is asked, as a line of JSON. The bytes of the files follow.
-#[derive(Serialize, Deserialize)]
-struct Request {
-    name: String,
-    path: PathBuf,
-    wanted: config::Model,
-    /// The settings of the backend, and the folder where relative paths in them start.
-    settings: BackendSettings,
-    folder: PathBuf,
-    /// The length of the model's file.
-    bytes: usize,
-    /// The files with its weights, and their lengths.
-    external: Vec<(String, usize)>,
-    /// The most bytes of memory that the process may take.
-    memory: Option<u64>,
-    /// The process ends itself after this time.
-    deadline: Option<Duration>,
-}
-
-/// What the process says.
-#[derive(Serialize, Deserialize)]
-enum Answer {
-    Loaded,
-    Refused(String),
 }
 
 /// A model that is to be loaded in a process of its own. Other devices than the CPU would hold it twice.
@@ -80,7 +51,7 @@ pub(super) struct FirstLoad<'a> {
     /// The settings of the backend.
     pub(super) settings: &'a BackendSettings,
     /// Where relative paths in the settings start.
-    pub(super) folder: PathBuf,
+    pub(super) folder: &'a Path,
 }
 
 impl FirstLoad<'_> {
@@ -89,134 +60,114 @@ impl FirstLoad<'_> {
     /// # Errors
     /// Why the model cannot be loaded, or the process cannot be started.
     pub(super) fn make(
-        self,
+        &self,
         digest: &str,
         backend: &dyn Backend,
         cache: Option<&CompiledCache>,
     ) -> Result<(), FileStoreError> {
-        let (source, wanted) = (self.source, self.wanted);
+        let Self { source, wanted, .. } = self;
         if !IS_AVAILABLE.load(Relaxed) || !wanted.trial_load || source.device != Device::Cpu {
             return Ok(());
         }
-        let batches = format!("{:?}", (wanted.max_batch, &wanted.batch_sizes, wanted.max_batch_unproven));
-        let options = format!("{:?} {}", wanted.options(), self.settings);
-        let name = [digest, &backend.description(), wanted.backend.as_str(), &batches, &options];
-        let name = EntryName::without_engine(&name);
-        if cache.is_some_and(|cache| cache.is_remembered(&name)) {
+        let name = self.entry(digest, backend);
+        // The server must be able to take memory meanwhile.
+        let available = available_memory().map(|available| available / 4 * 3);
+        let memory = available.into_iter().chain(getrlimit(Resource::Data).current).min();
+        let fits = |peak: u64| memory.is_none_or(|memory| peak <= memory);
+        if cache.and_then(|cache| cache.remembered(&name)).and_then(|peak| number(&peak)).is_some_and(fits) {
             return Ok(());
         }
-        let Some(request) = self.request() else { return Ok(()) };
+        let files = source.bytes.len() + source.external.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        let wants = LEAST_MEMORY.max((files as u64).saturating_mul(COPIES));
+        if let Some(memory) = memory.filter(|memory| *memory < wants) {
+            let (memory, wants) = (ByteSize::b(memory), ByteSize::b(wants));
+            self.untried(&format!("of the available memory a process could take {memory}, and it wants {wants}"));
+            return Ok(());
+        }
         let since = Instant::now();
-        let output = patiently(&source.name, || ask(start()?, &request, source)).map_err(FileStoreError::NoProcess)?;
-        match serde_json::from_slice(&output.stdout) {
-            Ok(Answer::Loaded) => {
+        let line =
+            Request::line(source, wanted, self.settings, self.folder, memory).map_err(FileStoreError::NoProcess)?;
+        let ended = match child::run(&line, source, wanted.load_deadline()) {
+            Ok(ended) => ended,
+            // A machine on which no program can start another one.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                self.untried(&format!("a process cannot be started here: {error}"));
+                return Ok(());
+            }
+            Err(error) => return Err(FileStoreError::NoProcess(error)),
+        };
+        match ended.said.lines().rev().find_map(|line| serde_json::from_str(line).ok()) {
+            Some(Answer::Loaded { peak }) => {
                 tracing::debug!(
                     "the model {} was loaded in a process of its own in {:.0?}",
                     source.name,
                     since.elapsed()
                 );
-                if let Some(cache) = cache {
-                    cache.remember(&name);
+                if let (Some(cache), Some(peak)) = (cache, peak) {
+                    cache.remember(&name, peak.to_string().as_bytes());
                 }
                 Ok(())
             }
-            Ok(Answer::Refused(reason)) => Err(FileStoreError::Trial(reason)),
-            Err(_) => {
-                let reason = reason(&output, &request, since.elapsed());
-                Err(FileStoreError::Died { path: source.path.clone(), reason })
+            Some(Answer::Refused(reason)) => {
+                // Libraries report some of their allocations that fail.
+                let memory = memory.filter(|_| reason.contains("alloc"));
+                let memory = memory.map(|memory| format!(" (in a process that could take {})", ByteSize::b(memory)));
+                Err(FileStoreError::Trial(reason + &memory.unwrap_or_default()))
             }
+            None => Err(self.died(&ended, memory)),
         }
     }
 
-    /// What the process is asked; `None` if it has too little memory even for the files.
-    fn request(self) -> Option<Request> {
-        let Self { source, wanted, settings, folder } = self;
-        let files = source.bytes.len() + source.external.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-        // The server must be able to take memory meanwhile.
-        let available = available_memory().map(|available| (available / 4 * 3).max(LEAST_MEMORY));
-        let memory = available.into_iter().chain(getrlimit(Resource::Data).current).min();
-        if let Some(memory) = memory.filter(|memory| *memory / COPIES < files as u64) {
-            tracing::warn!(
-                "model {}: whether it can be loaded is not tried in a process of its own first: its files have {}, and that \
-                 process could take {} of memory",
-                source.name,
-                ByteSize::b(files as u64),
-                ByteSize::b(memory)
+    /// The name in the cache: everything that decides how the model is loaded.
+    fn entry(&self, digest: &str, backend: &dyn Backend) -> EntryName {
+        let Self { wanted, settings, folder, .. } = self;
+        let batches = format!("{:?}", (wanted.max_batch, &wanted.batch_sizes, wanted.max_batch_unproven));
+        let folder = if settings.is_null() { Path::new("") } else { *folder };
+        let options = format!("{:?} {settings} {}", wanted.options(), folder.display());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let machine = format!("{} {cores} {:?}", std::env::consts::ARCH, std::env::var_os("RTEN_NUM_THREADS"));
+        let parts = [digest, &backend.description(), wanted.backend.as_str(), &batches, &options, &machine];
+        EntryName::without_engine(&parts)
+    }
+
+    fn untried(&self, why: &str) {
+        tracing::warn!(
+            "model {}: it is loaded without a trial in a process of its own, which would find out whether it ends the server: \
+             {why}. `trial_load = false` switches this warning off",
+            self.source.name
+        );
+    }
+
+    /// Why a process that gave no answer ended.
+    fn died(&self, ended: &Ended, memory: Option<u64>) -> FileStoreError {
+        let path = self.source.path.clone();
+        let died = |reason: String, is_temporary: bool| FileStoreError::Died { path, reason, is_temporary };
+        if let Some(deadline) = ended.given_up {
+            return died(
+                format!("it was not loaded after {deadline:?}; raise `load_deadline` if loading takes so long"),
+                false,
             );
-            return None;
         }
-        Some(Request {
-            name: source.name.clone(),
-            path: source.path.clone(),
-            wanted: wanted.clone(),
-            settings: settings.clone(),
-            folder,
-            bytes: source.bytes.len(),
-            external: source.external.iter().map(|(name, bytes)| (name.clone(), bytes.len())).collect(),
-            memory,
-            deadline: wanted.load_deadline(),
-        })
-    }
-}
-
-/// Does something that may take long. The log says at intervals that the model is still being loaded.
-fn patiently<T: Send>(model: &str, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let (sender, result) = sync_channel(1);
-    let since = Instant::now();
-    thread::scope(|scope| {
-        // The sender is dropped when the thread ends.
-        let work = move || sender.send(work());
-        thread::Builder::new().name("model".to_owned()).spawn_scoped(scope, work)?;
-        loop {
-            match result.recv_timeout(REPORT) {
-                Ok(done) => return done,
-                Err(RecvTimeoutError::Timeout) => {
-                    tracing::info!(
-                        "the model {model} is still being tried in a process of its own, for {:.0?}",
-                        since.elapsed()
-                    );
-                }
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(io::Error::other("its thread ended without a result"));
-                }
+        // The last line, without the hints of Rust's runtime.
+        let mut lines = ended.complaints.lines().rev().map(str::trim);
+        let said = lines.find(|line| !line.is_empty() && !line.starts_with("note: ")).map(shortened);
+        let said = said.map(|said| format!(" and said: {said}")).unwrap_or_default();
+        let limit =
+            memory.map(|memory| format!("; it could take {} of memory", ByteSize::b(memory))).unwrap_or_default();
+        let (signal, code) = (ended.status.and_then(|it| it.signal()), ended.status.and_then(|it| it.code()));
+        match (signal, code) {
+            // SIGKILL: the system or somebody ended it.
+            (Some(signal), _) => {
+                died(format!("the process that tried it ended by signal {signal}{said}{limit}"), signal == 9)
+            }
+            (None, code) => {
+                let code = code.map(|code| format!(" with code {code}")).unwrap_or_default();
+                FileStoreError::Untried(format!("the process ended{code}{said}"))
             }
         }
-    })
-}
-
-fn start() -> io::Result<Child> {
-    let mut command = Command::new(PROGRAM);
-    command.arg0("plimsoll").arg(COMMAND).env("RUST_LOG", "off").env_remove("PLIMSOLL_LOG");
-    // It gets no signal from a terminal: it ends with the thread that waits for it.
-    command.process_group(0);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
-}
-
-fn ask(mut child: Child, request: &Request, source: &ModelSource) -> io::Result<Output> {
-    let mut line = serde_json::to_vec(request)?;
-    line.push(b'\n');
-    if let Some(mut input) = child.stdin.take() {
-        let mut parts =
-            std::iter::once(&line).chain([&*source.bytes]).chain(source.external.iter().map(|(_, bytes)| &**bytes));
-        // A process that has ended reads no more; what it said is read below.
-        let _ = parts.try_for_each(|bytes| input.write_all(bytes));
     }
-    child.wait_with_output()
 }
 
-/// Why a process that said nothing ended.
-fn reason(output: &Output, request: &Request, took: Duration) -> String {
-    if let Some(deadline) = request.deadline.filter(|deadline| took >= *deadline) {
-        return format!("it was not loaded after {deadline:?} (`load_deadline`; raise it if loading takes so long).");
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().map(str::trim).find(|line| !line.is_empty()).map(shortened);
-    let said = said.map(|said| format!(", which said: {said}")).unwrap_or_default();
-    let limit = request.memory.map(|memory| format!(" It could take {} of memory.", ByteSize::b(memory)));
-    let how = match (output.status.signal(), output.status.code()) {
-        (Some(signal), _) => format!("ended by signal {signal}"),
-        (None, Some(code)) => format!("ended with code {code}"),
-        (None, None) => "ended".to_owned(),
-    };
-    format!("the process that tried it {how}{said}.{}", limit.unwrap_or_default())
+fn number(bytes: &[u8]) -> Option<u64> {
+    str::from_utf8(bytes).ok()?.parse().ok()
 }

@@ -20,6 +20,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::cache_error::{CacheError, EntryError};
 use super::cache_key::{KEY_BYTES, KEY_FILE, read_or_create_key, read_regular};
 use super::draft::{Draft, remove_dead_drafts};
 use super::entry_name::EntryName;
@@ -36,11 +37,10 @@ const OTHERS_MAY_WRITE: u32 = 0o022;
 /// The folder is looked through at least each time that this part of its limit was written.
 const PRUNES: u64 = 64;
 
-/// The endings of the files with code, and with functions.
+/// The endings of the files with code, with functions, and with what was done.
 const CODE: &str = "cwasm";
 const FUNCTIONS: &str = "functions";
-/// What an entry has that only says that something has been done.
-const DONE: &[u8] = b"done";
+const DONE: &str = "done";
 
 /// A folder of compiled code.
 pub struct CompiledCache {
@@ -58,63 +58,6 @@ pub struct CompiledCache {
 pub struct Note {
     /// Why `init` must run in every instance, if it must.
     pub init_in_every_instance: Option<String>,
-}
-
-/// A folder that cannot be used as a cache.
-#[derive(Debug, thiserror::Error)]
-pub enum CacheError {
-    /// The folder cannot be created or read.
-    #[error("{}: {error}; set `cache_dir` to a folder that this process can create or read", folder.display())]
-    Io {
-        /// The folder.
-        folder: PathBuf,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The key cannot be read, or there is none and it cannot be created.
-    #[error(
-        "{}: {error}; its key must be readable by the user of this process (user id {user}): run this program once as \
-         that user with a writable folder, or set `cache_dir` to another folder",
-        path.display()
-    )]
-    Key {
-        /// The key.
-        path: PathBuf,
-        /// The user of this process.
-        user: u32,
-        /// The error of the file system.
-        error: io::Error,
-    },
-    /// The folder belongs to another user.
-    #[error(
-        "{} belongs to the user with the id {owner}, who could write code to it, but this process runs as {user}; run \
-         `chown -R {user}` on it, or set `cache_dir` to another folder",
-        folder.display()
-    )]
-    Foreign {
-        /// The folder.
-        folder: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// The user of this process.
-        user: u32,
-    },
-    /// Users other than the owner may write to the folder.
-    #[error("{}: other users could write code to it; run `chmod 700` on it", .0.display())]
-    NotPrivate(PathBuf),
-}
-
-/// Why an entry cannot be trusted.
-#[derive(Debug, thiserror::Error)]
-enum EntryError {
-    #[error("it is truncated")]
-    Truncated,
-    #[error("it was not written by this cache")]
-    Foreign,
-    #[error("its metadata cannot be read: {0}")]
-    Note(serde_json::Error),
-    #[error("its code cannot be loaded: {0:#}")]
-    Code(wasmtime::Error),
 }
 
 impl CompiledCache {
@@ -212,15 +155,17 @@ impl CompiledCache {
         }
     }
 
-    /// Remembers that something has been done, which need not be done again at the next start.
-    pub fn remember(&self, name: &EntryName) {
-        self.store_functions(name, DONE);
+    /// Remembers a few bytes about something that was done and need not be done again at the next start.
+    pub fn remember(&self, name: &EntryName, bytes: &[u8]) {
+        if let Err(error) = self.write(name, &self.path(name, DONE), &[], bytes) {
+            let folder = self.folder.display();
+            tracing::info!(%folder, "the cache cannot be written, so the next start does again what this one did: {error}");
+        }
     }
 
-    /// True if [`CompiledCache::remember`] was called, by a process with the same key.
-    pub fn is_remembered(&self, name: &EntryName) -> bool {
-        let done = |_: &[u8], bytes: &[u8]| Ok(bytes == DONE);
-        self.open_entry(name, &self.path(name, FUNCTIONS), done).unwrap_or(false)
+    /// What [`CompiledCache::remember`] got, in a process with the same key.
+    pub fn remembered(&self, name: &EntryName) -> Option<Vec<u8>> {
+        self.open_entry(name, &self.path(name, DONE), |_, bytes| Ok(bytes.to_vec()))
     }
 
     /// Returns true if there is an entry, which may be damaged.
@@ -265,29 +210,29 @@ impl CompiledCache {
         rest.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(short)
     }
 
-    /// Removes functions, and for code also the least recently used code, until the rest fits into the limit, and drafts of processes that died. Returns
-    /// how many bytes may be written until the next time: few, because other processes may write, too.
+    /// Removes functions, for code also the least recently used code, and then what was done, until the rest fits into the limit, and
+    /// drafts of processes that died. Returns how many bytes may be written until the next time: few, because other processes may
+    /// write, too.
     fn prune(&self, keep: &Path) -> io::Result<u64> {
         remove_dead_drafts(&self.folder);
         let mut entries = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let has = |ending: &str| path.extension().is_some_and(|extension| extension == ending);
-            if (has(CODE) || has(FUNCTIONS)) && path != keep {
-                // Another process may have removed it.
-                let Ok(metadata) = fs::metadata(&path) else { continue };
-                entries.push((has(CODE), metadata.modified()?, metadata.len(), path));
-            }
+            let rank = [FUNCTIONS, CODE, DONE].into_iter().position(has).filter(|_| path != keep);
+            // Another process may have removed it.
+            let (Some(rank), Ok(metadata)) = (rank, fs::metadata(&path)) else { continue };
+            entries.push((rank, metadata.modified()?, metadata.len(), path));
         }
         entries.sort();
         let kept = fs::metadata(keep).map_or(0, |metadata| metadata.len());
         let mut total: u64 = entries.iter().map(|(_, _, bytes, _)| bytes).sum::<u64>() + kept;
-        let is_for_code = keep.extension().is_some_and(|extension| extension == CODE);
-        for (is_code, _, bytes, path) in entries {
+        let is_for_functions = keep.extension().is_some_and(|extension| extension == FUNCTIONS);
+        for (rank, _, bytes, path) in entries {
             if total <= self.max_bytes {
                 break;
             }
-            if is_code && !is_for_code {
+            if rank > 0 && is_for_functions {
                 total -= kept;
                 let _ = fs::remove_file(keep);
                 break;

@@ -11,10 +11,11 @@
 //!   lets both compilations of such a component share functions.
 //! - [`preparer`]: from an artifact to a stage, with the cache, and quickly at the start.
 //! - [`snapshot`]: the linear memory after `init` as the initial memory of every instance.
-//! - [`compiled_cache`]: compiled code on disk. [`entry_name`], `cache_key`: the names of its entries, and the key. `draft`: its
-//!   files while they are written. `trusted`: loads compiled code.
+//! - [`compiled_cache`]: compiled code on disk. [`entry_name`], `cache_key`: the names of its entries, and the key. `cache_error`:
+//!   why it cannot be used. `draft`: its files while they are written. `trusted`: loads compiled code.
 
 pub mod artifact;
+mod cache_error;
 mod cache_key;
 pub mod compiled_cache;
 pub mod compiler;
@@ -33,7 +34,8 @@ pub mod snapshot;
 mod trusted;
 
 pub use artifact::{Artifact, Metadata};
-pub use compiled_cache::{CacheError, CompiledCache};
+pub use cache_error::CacheError;
+pub use compiled_cache::CompiledCache;
 pub use entry_name::EntryName;
 pub use error::{ArtifactError, ComponentError, Rejection};
 pub use preparer::Preparer;

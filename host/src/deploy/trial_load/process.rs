@@ -1,24 +1,27 @@
-//! The process that loads a model for the server.
+//! The process that tries a model.
 
+use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
 use plimsoll_runtime::nn::{Device, ModelSource};
 use plimsoll_runtime::scheduling::Scheduling;
 use rustix::process::{
-    Resource, Rlimit, Signal, getpid, getrlimit, kill_process, nice, set_parent_process_death_signal, setrlimit,
+    DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, nice, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
 };
 use tokio::sync::Semaphore;
 
-use super::{Answer, Request};
+use super::request::{Answer, Request};
+use crate::base::process::peak_memory;
 use crate::deploy::file_store_error::FileStoreError;
 use crate::deploy::model_load::{ModelLoad, batches};
 use crate::records::metrics::{Buckets, Metrics};
 
-/// It computes only what other threads of the machine leave.
-const NICE: i32 = 10;
+/// It computes a third as much as a thread of the server if both want to.
+const NICE: i32 = 5;
+/// Address space of the stacks of threads, for each core. It counts as memory, and little of it is used.
+const STACKS: u64 = 8 << 20;
 
 /// Reads a request from standard input, loads the model, and writes the answer to standard output. Must be called inside of a
 /// tokio runtime, on a thread that may block.
@@ -39,14 +42,14 @@ pub fn answer() -> io::Result<()> {
     let external = request.external.iter().map(|(name, length)| Ok((name.clone(), read(*length)?)));
     let external = external.collect::<io::Result<_>>()?;
     let source = ModelSource {
-        name: request.name,
-        path: request.path,
+        name: request.name.clone(),
+        path: request.path(),
         bytes,
         external,
         device: Device::Cpu,
         options: request.wanted.options(),
     };
-    let loaded = request.wanted.backend.open(&request.settings, &request.folder).map_err(FileStoreError::from);
+    let loaded = request.wanted.backend.open(&request.settings, &request.folder()).map_err(FileStoreError::from);
     let loaded = loaded.and_then(|backend| {
         let load = ModelLoad {
             digest: String::new(),
@@ -60,36 +63,35 @@ pub fn answer() -> io::Result<()> {
         };
         load.load_here()
     });
-    let answer = match loaded {
-        Ok(_) => Answer::Loaded,
+    let answer = match &loaded {
+        Ok(_) => Answer::Loaded { peak: peak_memory() },
         Err(error) => Answer::Refused(error.to_string()),
     };
-    io::stdout().write_all(&serde_json::to_vec(&answer)?)
+    // Before the model is dropped, which a library may not survive. It may have written to the same stream.
+    let line = format!("\n{}\n", serde_json::to_string(&answer)?);
+    let mut output = io::stdout();
+    output.write_all(line.as_bytes()).and_then(|()| output.flush())
 }
 
-/// Sets what this process may take.
+/// Sets what this process may take, and that it ends with the server.
 fn limit(request: &Request) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    // A limit that is set already may be lower, and stays.
-    let set = |resource, limit: u64| {
-        let Rlimit { current, maximum } = getrlimit(resource);
-        setrlimit(resource, Rlimit { current: Some(current.map_or(limit, |current| current.min(limit))), maximum })
-    };
-    set(Resource::Core, 0)?;
+    let parent = getppid().map(|parent| parent.as_raw_nonzero().get().unsigned_abs());
+    if parent != Some(request.parent) {
+        return Err(io::Error::other("the server that asked has ended"));
+    }
     if let Some(memory) = request.memory {
-        set(Resource::Data, memory)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        let limit = memory.saturating_add(cores * STACKS);
+        // A limit that is set already may be lower, and stays.
+        let Rlimit { current, maximum } = getrlimit(Resource::Data);
+        let current = Some(current.map_or(limit, |current| current.min(limit)));
+        setrlimit(Resource::Data, Rlimit { current, maximum })?;
     }
     nice(NICE)?;
     // If the machine has no memory left, the kernel ends this process and not the server (proc_pid_oom_score_adj(5)). Where
     // the file cannot be written, the limit above is what there is.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    if let Some(deadline) = request.deadline {
-        let end = move || {
-            // What is on its way to the server then.
-            thread::sleep(deadline + Duration::from_millis(50));
-            let _ = kill_process(getpid(), Signal::KILL);
-        };
-        thread::Builder::new().name("deadline".to_owned()).spawn(end)?;
-    }
-    Ok(())
+    let _ = fs::write("/proc/self/oom_score_adj", "1000");
+    // No core dump: it would be as large as the model. After this, files of this process in /proc belong to root.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(io::Error::from)
 }
