@@ -44,7 +44,7 @@ use crate::types::Info;
 pub(crate) use arithmetic::LARGEST_HALF;
 pub(crate) use control::join_branches;
 pub use guard::refused;
-pub(crate) use guard::{CHECK, MOST_ROUNDS};
+pub(crate) use guard::{CHECK, MOST_ROUNDS, share_size_limits};
 pub(crate) use kinds::check_result;
 use kinds::{ANY, FLOATS, Kinds, NUMBERS};
 pub(crate) use values::{check_constant, check_input, check_output, check_type};

@@ -29,10 +29,12 @@ pub(crate) fn model(model: &mut ModelProto, opset: i64, weights: Special) -> Res
         uses: Uses::of(graph),
         weights,
         loses_nan: false,
+        size_limits: HashSet::new(),
         repeated: 0,
     };
     walk.collect_names(graph);
     walk.graph(graph, &Values::default(), None)?;
+    rules::share_size_limits(graph, &walk.size_limits);
     Ok(walk.loses_nan)
 }
 
@@ -46,6 +48,8 @@ struct Walk {
     uses: Uses,
     weights: Special,
     loses_nan: bool,
+    /// See [`Site::size_limits`].
+    size_limits: HashSet<String>,
     /// How often the bodies of loops were corrected again.
     repeated: usize,
 }
@@ -153,6 +157,7 @@ impl Walk {
             bodies: Vec::new(),
             is_guarded: false,
             loses_nan: &mut self.loses_nan,
+            size_limits: &mut self.size_limits,
         }
     }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use super::descriptors;
@@ -111,13 +112,17 @@ pub fn memory_of_cards(drm: &Path) -> Vec<(String, u64)> {
     cards
 }
 
-/// The memory that the process can still take: what the machine has available, and what the cgroup leaves.
+/// The memory that the process can still take: what the machine has available, and what the cgroup and the limit of its data leave.
 pub fn available_memory() -> Option<u64> {
     let machine = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
     let (usage, limit) = memory_of_cgroup();
     let usage = usage.unwrap_or(0).saturating_sub(reclaimable_of_cgroup());
     let cgroup = limit.map(|limit| limit.saturating_sub(usage));
-    Some(machine.min(cgroup.unwrap_or(u64::MAX)))
+    let status = || fs::read_to_string("/proc/self/status").ok();
+    let own = getrlimit(Resource::Data)
+        .current
+        .map(|limit| limit.saturating_sub(status().and_then(|status| kilobytes(&status, "VmData:")).unwrap_or(0)));
+    Some(machine.min(cgroup.unwrap_or(u64::MAX)).min(own.unwrap_or(u64::MAX)))
 }
 
 /// The bytes of files in the page cache of the cgroup that were not used lately. The kernel takes them back before the cgroup lacks

@@ -77,7 +77,7 @@ pub(super) enum FileStoreError {
     )]
     Untried(String),
     /// That process refused it.
-    #[error("{0}")]
+    #[error("{}", one_line(.0))]
     Trial(String),
     /// That process did not end well.
     #[error(
@@ -87,8 +87,13 @@ pub(super) enum FileStoreError {
     )]
     Died { path: PathBuf, reason: String, is_temporary: bool },
     /// The backend does not load, or does not load the model.
-    #[error(transparent)]
+    #[error("{}", one_line(&.0.0))]
     Load(#[from] LoadError),
+}
+
+/// The message of a library, which may contain names in a model: none of them may begin a line of its own.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }
 
 impl FileStoreError {

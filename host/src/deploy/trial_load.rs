@@ -20,7 +20,6 @@ use bytesize::ByteSize;
 use plimsoll_runtime::component::{CompiledCache, EntryName};
 use plimsoll_runtime::nn::{Backend, BackendSettings, Device, ModelSource};
 use plimsoll_runtime::text::shortened;
-use rustix::process::{Resource, getrlimit};
 
 use self::child::Ended;
 pub use self::process::answer;
@@ -71,8 +70,7 @@ impl FirstLoad<'_> {
         }
         let name = self.entry(digest, backend);
         // The server must be able to take memory meanwhile.
-        let available = available_memory().map(|available| available / 4 * 3);
-        let memory = available.into_iter().chain(getrlimit(Resource::Data).current).min();
+        let memory = available_memory().map(|available| available / 4 * 3);
         let fits = |peak: u64| memory.is_none_or(|memory| peak <= memory);
         if cache.and_then(|cache| cache.remembered(&name)).and_then(|peak| number(&peak)).is_some_and(fits) {
             return Ok(());

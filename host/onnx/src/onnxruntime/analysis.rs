@@ -1,5 +1,6 @@
 //! What decides how onnxruntime may run a model: the divisions of integers, and the nodes that round data.
 
+mod buffers;
 mod calls;
 mod constants;
 mod data;
@@ -155,6 +156,7 @@ impl Analysis {
             self.follow_data(node, &values);
             self.follow_ranks(node, &values);
             self.check_training(node, graph);
+            self.check_shared_state(node);
             if let Some(division) = self.division(node, &values, &declared) {
                 if division.ty.is_none() && self.opset < COMPARES_ALL {
                     let (name, opset) = (node::title(node), self.opset);

@@ -1,9 +1,11 @@
 //! Checks that the engine makes while it runs: nodes that fail if a number of a request is too large for it.
 
+mod shared;
 mod sums;
 
 use rten_onnx::onnx::{DataType, NodeProto};
 
+pub(crate) use self::shared::share_size_limits;
 use crate::bounds::GUARDED;
 use crate::node::{Edit, cast, new, title};
 use crate::site::Site;
@@ -178,6 +180,9 @@ pub(super) fn check(
     let (fits, exceeds, too_large, zero) =
         (site.name("fits"), site.name("exceeds"), site.name("too_large"), site.name("zero"));
     let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));
+    if largest == LARGEST_COUNT {
+        site.size_limits.insert(limit.clone());
+    }
     let mut gather = new("Gather", &[&list, &too_large], &zero).with_int("axis", 0);
     let is_check = text.starts_with(CHECK);
     gather.name = Some(if is_check { format!("{text}{NUMBERED}{}", site.created) } else { text });

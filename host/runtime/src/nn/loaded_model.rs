@@ -199,7 +199,7 @@ impl LoadedModel {
         // A run on a device that hangs would keep a thread of the runtime.
         let is_short = !self.model.properties().time_depends_on_values
             && self.health.hang_after().is_none()
-            && self.short_runs.expects_short(bytes(&ordered));
+            && self.short_runs.expects_short(self.short_runs.shapes(&ordered));
         let this = Arc::clone(&self);
         let cancellation = Arc::new(Cancellation::default());
         // If the caller is gone, this future is dropped; the run then ends as soon as the library can stop it.
@@ -213,6 +213,15 @@ impl LoadedModel {
             self.queue.run(run).await
         };
         result.map_err(failed)
+    }
+
+    /// Runs the model once with zeros, for the end that it may have. An error says nothing: the model may not accept them, and where
+    /// its inputs have other dynamic dimensions than rows, it is not run.
+    pub fn try_run(&self) {
+        let Some(inputs) = batch::single_run(self.model.inputs()) else { return };
+        if self.size_limit.as_ref().is_none_or(|limit| limit.check_here(&inputs).is_ok()) {
+            let _ = self.model.run(&inputs);
+        }
     }
 
     /// Returns true if the values of a full batch of such runs are not too large. Otherwise a run is made alone.
@@ -230,7 +239,7 @@ impl LoadedModel {
             true => thread_cpu_time().saturating_sub(cpu_time),
             false => clock.elapsed(),
         };
-        self.short_runs.record(bytes(inputs), time);
+        self.short_runs.record(self.short_runs.shapes(inputs), time);
         result
     }
 
@@ -268,10 +277,6 @@ impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.cancel();
     }
-}
-
-fn bytes(inputs: &[Tensor]) -> usize {
-    inputs.iter().map(|input| input.data.len()).sum()
 }
 
 async fn acquire_both(model_permits: Arc<Semaphore>, backend_permits: Arc<Semaphore>) -> HeldPermits {

@@ -4,7 +4,7 @@
 //! them, and that task would wake another thread. On a machine whose cores are all busy, the operating system often puts that
 //! thread behind another one, while the core that became free has nothing to do.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,6 +34,9 @@ pub(super) struct RunQueue {
 #[derive(Default)]
 struct Waiting {
     runs: VecDeque<(u64, Run)>,
+    /// The permits of the backend of the runs that compute, by the numbers of the runs. If a caller is gone, others get its permit:
+    /// its run goes on, on some engines for hours, and only the model itself waits for that.
+    running: HashMap<u64, OwnedSemaphorePermit>,
     /// The number of the next run.
     next: u64,
     workers: usize,
@@ -165,38 +168,32 @@ impl Worker {
     }
 
     /// Runs what waits, until nothing waits or another run needs the permits.
-    fn work(mut self, mut permits: Permits) {
-        let mut next = self.next();
-        while let Some(run) = next {
+    fn work(mut self, permits: Permits) {
+        let mut next = self.next(permits);
+        while let Some((number, run, model)) = next {
             let tell = run();
-            let renewed = permits.renewed(&self.queue);
-            match renewed {
-                Some(renewed) => {
-                    next = self.next();
-                    if next.is_none() {
-                        drop(renewed);
-                        return tell();
-                    }
-                    permits = renewed;
-                }
-                None => {
-                    self.start();
-                    return tell();
-                }
-            }
+            // Another run has it if the caller is gone.
+            let backend = self.queue.waiting().running.remove(&number);
+            let Some(permits) = backend.and_then(|backend| Permits { model, backend }.renewed(&self.queue)) else {
+                self.start();
+                return tell();
+            };
+            next = self.next(permits);
             tell();
         }
     }
 
-    /// The next run. If there is none, this worker has ended.
-    fn next(&mut self) -> Option<Run> {
+    /// The next run, with the permit of the model. If there is none, this worker has ended.
+    fn next(&mut self, permits: Permits) -> Option<(u64, Run, OwnedSemaphorePermit)> {
         let mut waiting = self.queue.waiting();
-        let next = waiting.runs.pop_front();
-        if next.is_none() {
+        let Some((number, run)) = waiting.runs.pop_front() else {
             waiting.workers -= 1;
             self.has_ended = true;
-        }
-        next.map(|(_, run)| run)
+            drop(waiting);
+            return None;
+        };
+        waiting.running.insert(number, permits.backend);
+        Some((number, run, permits.model))
     }
 }
 
@@ -214,12 +211,17 @@ impl Drop for Worker {
     }
 }
 
-/// Removes a run whose caller is gone, with its inputs.
+/// Removes a run whose caller is gone, with its inputs. If it computes already, others get its permit of the backend.
 struct RemoveOnDrop<'a>(&'a RunQueue, u64);
 
 impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
         let mut waiting = self.0.waiting();
+        let permit = waiting.running.remove(&self.1);
+        if permit.is_some() {
+            drop(waiting);
+            return;
+        }
         let Ok(index) = waiting.runs.binary_search_by_key(&self.1, |(number, _)| *number) else { return };
         let run = waiting.runs.remove(index);
         let is_empty = waiting.runs.is_empty();

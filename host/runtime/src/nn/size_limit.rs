@@ -67,7 +67,7 @@ impl SizeLimit {
     ///
     /// # Errors
     /// As [`SizeLimit::check`].
-    fn check_here(&self, tensors: &[Tensor]) -> Result<(), RunError> {
+    pub(super) fn check_here(&self, tensors: &[Tensor]) -> Result<(), RunError> {
         (self.judge)(&self.inputs(tensors))?.map_err(RunError::TooLarge)
     }
 

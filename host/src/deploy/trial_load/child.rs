@@ -39,7 +39,7 @@ pub(super) fn run(line: &[u8], source: &ModelSource, deadline: Option<Duration>)
     let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (sender, end) = sync_channel::<()>(1);
     // Each of its streams has a thread: a process that writes much before it reads must not stop.
-    let work = thread::scope(|scope| {
+    thread::scope(|scope| {
         let named = || Builder::new().name("trial".to_owned());
         let started = named().spawn_scoped(scope, move || {
             let mut input = input?;
@@ -70,8 +70,7 @@ pub(super) fn run(line: &[u8], source: &ModelSource, deadline: Option<Duration>)
             String::from_utf8_lossy(&read.join().unwrap_or_default()).into_owned()
         };
         Ok(Ended { status, said: text(said), complaints: text(complaints), given_up })
-    });
-    work
+    })
 }
 
 fn start() -> io::Result<Child> {

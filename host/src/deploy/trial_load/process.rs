@@ -63,6 +63,10 @@ pub fn answer() -> io::Result<()> {
         };
         load.load_here()
     });
+    // The first run of the model is not the server's.
+    if let Ok(model) = &loaded {
+        model.try_run();
+    }
     let answer = match &loaded {
         Ok(_) => Answer::Loaded { peak: peak_memory() },
         Err(error) => Answer::Refused(error.to_string()),

@@ -21,8 +21,14 @@ impl Analysis {
             "Loop" => true,
             // One branch of an `If` can take longer than the other, and the others can find up to all elements.
             "ConstantOfShape" | "If" | "NonZero" | "Compress" | "Unique" => takes_data(0),
-            "Range" => (0..3).any(takes_data),
-            "Expand" | "OneHot" | "Pad" | "Tile" | "Upsample" => takes_data(1),
+            "BlackmanWindow" | "HammingWindow" | "HannWindow" | "ImageDecoder" | "StringSplit" => takes_data(0),
+            "Range" | "NonMaxSuppression" => (0..3).any(takes_data),
+            "AffineGrid" | "CenterCropPad" | "DFT" | "Expand" | "OneHot" | "Pad" | "RoiAlign" | "MaxRoiPool"
+            | "Tile" | "TopK" | "Upsample" => takes_data(1),
+            "Col2Im" | "STFT" => (1..4).any(takes_data),
+            "MelWeightMatrix" => (0..3).any(takes_data),
+            // Of onnxruntime's own: they compute word after word.
+            "BeamSearch" | "GreedySearch" | "Sampling" | "WhisperBeamSearch" => true,
             "Resize" => (1..4).any(takes_data),
             _ => false,
         };

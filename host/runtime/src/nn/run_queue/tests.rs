@@ -259,3 +259,27 @@ fn a_worker_whose_runs_are_gone_gives_its_permit_back() {
         assert_eq!(queue.run(|| Ok(2)).await.expect("a result"), 2);
     });
 }
+
+/// A run that has no end must not keep the models of others from running.
+#[test]
+fn a_run_whose_caller_is_gone_leaves_its_core_to_other_models() {
+    runtime().block_on(async {
+        let backend = Arc::new(Semaphore::new(1));
+        let ((endless, _), (other, _)) = (queue(1, &backend), queue(1, &backend));
+        let (caller, open) = held(&endless).await;
+        let log = Log::default();
+        let waiting = added(&other, log.run(1)).await;
+        settle().await;
+        assert!(log.numbers().is_empty(), "the backend has one permit");
+        caller.abort();
+        assert_eq!(waiting.await.expect("no panic"), Ok(1));
+        // The model itself waits for its run.
+        let next = added(&endless, log.run(2)).await;
+        settle().await;
+        assert_eq!(log.numbers(), [1]);
+        assert_eq!(other.run(log.run(3)).await, Ok(3));
+        drop(open);
+        assert_eq!(next.await.expect("no panic"), Ok(2));
+        assert_eq!(backend.available_permits(), 1);
+    });
+}
