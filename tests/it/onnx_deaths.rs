@@ -241,3 +241,53 @@ fn a_function_does_not_read_weights_from_the_working_directory() {
         }
     }
 }
+
+/// onnxruntime 1.32 writes beyond the memory of a past state of one step, and ends the process.
+#[test]
+fn attention_that_shares_the_memory_of_its_state_is_refused() {
+    let Some(backend) = onnxruntime() else { return };
+    let shape = [Some(1), Some(1), Some(4)];
+    let state = [Some(1), Some(1), Some(1), Some(4)];
+    let model = |shares: i64| {
+        let inputs = ["q", "k", "v", "", "", "past_key", "past_value", "length"];
+        let attributes = [("num_heads", 1), ("past_present_share_buffer", shares)];
+        let model = Onnx::new(17).import("com.microsoft", 1);
+        let model = ["q", "k", "v"].iter().fold(model, |model, name| model.input(name, &shape));
+        let model = ["past_key", "past_value"].iter().fold(model, |model, name| model.input(name, &state));
+        let model = model.typed("length", &[1], DataType::INT32, &1i32.to_le_bytes());
+        let model =
+            model.node("DecoderMaskedMultiHeadAttention", &inputs, "y", &attributes).with_domain("com.microsoft");
+        model.output("y", &shape).bytes()
+    };
+    let refusal =
+        |shares| backend.load(&source(model(shares))).err().map(|error| error.to_string()).unwrap_or_default();
+    let message = refusal(1);
+    assert!(message.contains("`past_present_share_buffer`"), "{message}");
+    assert!(message.contains("(DecoderMaskedMultiHeadAttention, operator set 17)"), "{message}");
+    assert!(!refusal(0).contains("past_present_share_buffer"), "{}", refusal(0));
+}
+
+/// Six values of 200 million elements each: one of them is small enough, all together are not.
+#[test]
+fn tensors_whose_sizes_a_request_states_are_limited_together() {
+    let (_, rten) = backends().into_iter().find(|(name, _)| *name == "rten").expect("a backend");
+    let model = |count: usize| {
+        let model = Onnx::new(13).int_input("n", &[Some(1)]);
+        let (model, sum) = (0..count).fold((model, String::new()), |(model, before), at| {
+            let (part, sum) = (format!("part_{at}"), format!("sum_{at}"));
+            let model = model.node("ConstantOfShape", &["n"], &part, &[]);
+            if before.is_empty() { (model, part) } else { (model.node("Add", &[&before, &part], &sum, &[]), sum) }
+        });
+        load(&*rten, model.node("ReduceMax", &[&sum], "y", &[("keepdims", 0)]).output("y", &[]).bytes())
+    };
+    let number = |number: i64| ints(&[number], TensorType::I64);
+    let six = model(6);
+    let message = refusal(&*six, &[number(200_000_000)]);
+    assert!(message.contains("a tensor is too large at node"), "{message}");
+    assert!(six.run(&[number(1_000_000)]).is_ok());
+    // Of very many, usually a few are needed at the same time.
+    let many = model(100);
+    assert!(many.run(&[number(1 << 20)]).is_ok());
+    let message = refusal(&*many, &[number((1 << 25) + 100)]);
+    assert!(message.contains("a tensor is too large at node"), "{message}");
+}

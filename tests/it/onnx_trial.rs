@@ -135,17 +135,18 @@ async fn a_server_outlives_a_model_that_would_end_it() {
     assert_eq!(process.wait_for_exit().0, Some(0));
 }
 
-/// The state and the parent of a process that has not ended (proc_pid_stat(5): the first fields after the name).
-fn state(process: u32) -> Option<(String, String)> {
+/// The parent of a process that has not ended, and its processor time in hundredths of seconds (proc_pid_stat(5)).
+fn state(process: u32) -> Option<(String, u64)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
-    Some((fields.next()?, fields.next()?)).filter(|(state, _)| state != "Z")
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // The state, the parent, and after nine others the time in user mode.
+    (fields[0] != "Z").then(|| (fields[1].to_owned(), fields[11].parse().expect("a number")))
 }
 
 fn children(parent: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("Linux").flatten();
     let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    processes.filter(|&process| state(process).is_some_and(|(_, of)| of == parent.to_string())).collect()
+    processes.filter(|&process| state(process).is_some_and(|(of, _)| of == parent.to_string())).collect()
 }
 
 /// The process that tries a model ends with the server, also if that is killed.
@@ -166,6 +167,8 @@ fn no_process_is_left_behind() {
         };
         within("there is no process", &|| !children(process.child.id()).is_empty());
         let tried = children(process.child.id());
+        // It loads the model, and does not only start.
+        within("it does not compute", &|| state(tried[0]).is_some_and(|(_, time)| time > 50));
         process.signal(signal);
         process.wait_for_exit();
         for child in tried {

@@ -27,7 +27,7 @@ pub(crate) struct Site<'a> {
     pub(crate) is_guarded: bool,
     /// Set if an operator of the engine does not keep NaN, so that the inputs of the model must be finite.
     pub(crate) loses_nan: &'a mut bool,
-    /// The constants with which numbers of elements that a request states are compared.
+    /// The constants with which the numbers of elements are compared that a request states as sizes.
     pub(crate) size_limits: &'a mut HashSet<String>,
 }
 

@@ -112,34 +112,42 @@ pub fn memory_of_cards(drm: &Path) -> Vec<(String, u64)> {
     cards
 }
 
-/// The memory that the process can still take: what the machine has available, and what the cgroup and the limit of its data leave.
+/// The memory that the process can still take: what the machine has available, and what the cgroups around it and the limit of its
+/// data leave.
 pub fn available_memory() -> Option<u64> {
     let machine = kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")?;
-    let (usage, limit) = memory_of_cgroup();
-    let usage = usage.unwrap_or(0).saturating_sub(reclaimable_of_cgroup());
-    let cgroup = limit.map(|limit| limit.saturating_sub(usage));
-    let status = || fs::read_to_string("/proc/self/status").ok();
-    let own = getrlimit(Resource::Data)
-        .current
-        .map(|limit| limit.saturating_sub(status().and_then(|status| kilobytes(&status, "VmData:")).unwrap_or(0)));
-    Some(machine.min(cgroup.unwrap_or(u64::MAX)).min(own.unwrap_or(u64::MAX)))
-}
-
-/// The bytes of files in the page cache of the cgroup that were not used lately. The kernel takes them back before the cgroup lacks
-/// memory, and they count as its memory (Documentation/admin-guide/cgroup-v2.rst, `memory.stat`).
-fn reclaimable_of_cgroup() -> u64 {
     let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    reclaimable(Path::new("/sys/fs/cgroup"), &membership).unwrap_or(0)
+    let cgroups = left_by_cgroups(Path::new("/sys/fs/cgroup"), &membership);
+    let taken = || kilobytes(&fs::read_to_string("/proc/self/status").ok()?, "VmData:");
+    let data = getrlimit(Resource::Data).current.map(|limit| limit.saturating_sub(taken().unwrap_or(0)));
+    [Some(machine), cgroups, data].into_iter().flatten().min()
 }
 
-fn reclaimable(root: &Path, membership: &str) -> Option<u64> {
-    let text = controllers(root, membership).find_map(|(base, path)| {
+/// What the limits of the process's cgroup and of those around it leave. The page cache counts as their memory
+/// (Documentation/admin-guide/cgroup-v2.rst, `memory.stat`), but the kernel takes it back before a cgroup lacks memory: what was
+/// not used lately all, and half of the rest, as it counts for `MemAvailable`.
+fn left_by_cgroups(root: &Path, membership: &str) -> Option<u64> {
+    let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let left = |folder: &Path, usage: &str, limit: &str| {
+        let limit = number(folder.join(limit)).filter(|bytes| *bytes < 1 << 62)?;
+        let text = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+        // Version 1 has the sums over all cgroups inside, too, which are what counts for the limit.
+        let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok());
+        let file = |name: &str| of(&format!("total_{name} ")).or_else(|| of(&format!("{name} "))).unwrap_or(0);
+        let cached = file("inactive_file").saturating_add(file("active_file") / 2);
+        let used = number(folder.join(usage)).unwrap_or(0).saturating_sub(cached);
+        Some(limit.saturating_sub(used))
+    };
+    let of_controller = |(base, path): (PathBuf, &str)| {
+        let (usage, limit) = match base == root {
+            true => ("memory.current", "memory.max"),
+            false => ("memory.usage_in_bytes", "memory.limit_in_bytes"),
+        };
         let own = base.join(path.trim_start_matches('/'));
-        [own, base].into_iter().find_map(|folder| fs::read_to_string(folder.join("memory.stat")).ok())
-    })?;
-    // Version 1 has the sum over all cgroups inside, too, which is what counts for the limit.
-    let of = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    of("total_inactive_file ").or_else(|| of("inactive_file "))
+        let around = own.ancestors().take_while(|folder| folder.starts_with(&base));
+        around.filter_map(|folder| left(folder, usage, limit)).min()
+    };
+    controllers(root, membership).filter_map(of_controller).min()
 }
 
 /// Usage and limit of the process's memory cgroup below `root`. `membership` is the text of `/proc/self/cgroup`.
@@ -211,10 +219,13 @@ mod tests {
         assert_eq!(cgroup(&root, "0::/a/b\n"), Some((Some(1000), None)));
         assert_eq!(cgroup(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some((Some(2000), Some(3000))));
         assert_eq!(cgroup(&root, "0::/none\n"), None);
-        write("a/b/memory.stat", "anon 1\ninactive_file 700\nactive_file 2\n");
-        assert_eq!(reclaimable(&root, "0::/a/b\n"), Some(700));
-        write("memory/c/memory.stat", "inactive_file 1\ntotal_inactive_file 800\n");
-        assert_eq!(reclaimable(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some(800));
+        assert_eq!(left_by_cgroups(&root, "0::/a/b\n"), None);
+        write("a/memory.max", "1200\n");
+        write("a/memory.current", "1100\n");
+        write("a/memory.stat", "anon 1\ninactive_file 700\nactive_file 200\n");
+        assert_eq!(left_by_cgroups(&root, "0::/a/b\n"), Some(900), "of the cgroup around it");
+        write("memory/c/memory.stat", "inactive_file 1\ntotal_inactive_file 500\n");
+        assert_eq!(left_by_cgroups(&root, "4:cpu:/x\n5:memory:/c\n0::/none\n"), Some(1500));
         write("memory.current", "4000\n");
         write("memory.max", "5000\n");
         assert_eq!(cgroup(&root, "0::/of/the/host\n"), Some((Some(4000), Some(5000))));

@@ -41,7 +41,8 @@ pub fn main() -> ExitCode {
         return Error::Failed(format!("cannot wait for signals: {error}")).report();
     }
     let command = cli.command.unwrap_or_default();
-    if !matches!(command, Command::Serve(_)) {
+    // The process that tries a model ends with the server that asks.
+    if !matches!(command, Command::Serve(_) | Command::LoadModel(_)) {
         signals::end_process();
     }
     let code = output::finish(run(command));

@@ -53,8 +53,8 @@ pub struct Model {
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub hang_after: Option<Duration>,
-    /// After this time, a model that is not loaded and prepared on its device is refused, because the device is taken to hang;
-    /// `0s` switches this off. Default: 10 min; on the CPU 5 min.
+    /// After this time, a model that is not loaded and prepared on its device is refused: a device is taken to hang, and on the CPU the
+    /// process that tries the model is ended. `0s` switches this off. Default: 10 min; on the CPU 5 min.
     #[serde(default, with = "humantime_serde")]
     #[schemars(with = "Option<Time>")]
     pub load_deadline: Option<Duration>,

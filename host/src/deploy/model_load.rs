@@ -50,8 +50,8 @@ pub(super) struct ModelLoad {
 pub(super) struct HangingLoads(Arc<Mutex<BTreeMap<u64, String>>>);
 
 impl ModelLoad {
-    /// Loads the model, at most for its `load_deadline`. On the CPU, the process that tried it has had this limit. While an earlier load on the same device hangs, it is refused at
-    /// once, so that a device takes one thread and one copy of a model however often it is tried.
+    /// Loads the model, at most for its `load_deadline`; on the CPU only if it is set, because the process that tries a model has
+    /// the default. While an earlier load on the same device hangs, it is refused at once, so that a device takes one thread and one copy of a model however often it is tried.
     pub(super) fn load(self, hanging: &HangingLoads) -> Result<LoadedModel, FileStoreError> {
         let Some(deadline) = self.wanted.hang_deadline() else { return self.load_here() };
         let (name, target) = (self.source.name.clone(), self.source.device.to_string());

@@ -94,7 +94,7 @@ impl FirstLoad<'_> {
             }
             Err(error) => return Err(FileStoreError::NoProcess(error)),
         };
-        match ended.said.lines().rev().find_map(|line| serde_json::from_str(line).ok()) {
+        match &ended.answer {
             Some(Answer::Loaded { peak }) => {
                 tracing::debug!(
                     "the model {} was loaded in a process of its own in {:.0?}",
@@ -110,7 +110,7 @@ impl FirstLoad<'_> {
                 // Libraries report some of their allocations that fail.
                 let memory = memory.filter(|_| reason.contains("alloc"));
                 let memory = memory.map(|memory| format!(" (in a process that could take {})", ByteSize::b(memory)));
-                Err(FileStoreError::Trial(reason + &memory.unwrap_or_default()))
+                Err(FileStoreError::Trial(format!("{reason}{}", memory.unwrap_or_default())))
             }
             None => Err(self.died(&ended, memory)),
         }

@@ -77,6 +77,32 @@ def photos(options: Namespace) -> None:
     results.finish()
 
 
+def settings(options: Namespace) -> None:
+    """The photos of `photos` with 16 callers and other settings: sessions, batches, and options of OpenVINO."""
+    results = Results("settings")
+    hint = "options = { load_config = '{\"CPU\":{\"%s\":\"%s\"}}' }"
+    openvino = {
+        "openvino": "",
+        "openvino, 2 threads": 'options = { num_of_threads = "2" }',
+        "openvino, 2 streams": 'options = { num_streams = "2" }',
+        "openvino, throughput": hint % ("PERFORMANCE_HINT", "THROUGHPUT"),
+        "openvino, bf16": hint % ("INFERENCE_PRECISION_HINT", "bf16"),
+    }
+    configs = {f"sessions = {count}": backend_config(count) + model_config("mobilenet") for count in [1, 2, 3, 4]}
+    configs |= {
+        f"max_batch = {rows}": backend_config(CORES) + model_config("mobilenet", f"max_batch = {rows}") for rows in [4, 8]
+    }
+    configs |= {
+        name: openvino_config(CORES) + model_config("mobilenet", f'target = "ov"\n{rules}')
+        for name, rules in openvino.items()
+    }
+    for round_number in range(options.rounds):
+        for name in rotate(list(configs), round_number):
+            with start_plimsoll(options.binary, configs[name]) as server:
+                results.add("16 callers", name, **measure(server, "small", 16, 6))
+    results.finish()
+
+
 def native_limit(library: Path, provider: str) -> dict:
     """Requests/s of `cargo bench --bench limit`, with as many threads as cores."""
     model, image = MODELS / "mobilenet.onnx", MODELS / "small.jpg"
@@ -205,5 +231,6 @@ def starting(options: Namespace) -> None:
 
 
 SCENARIOS = {
-    function.__name__: function for function in [noop, tiny, mobilenet, photos, batching, isolation, starting, pressure]
+    function.__name__: function
+    for function in [noop, tiny, mobilenet, photos, settings, batching, isolation, starting, pressure]
 }

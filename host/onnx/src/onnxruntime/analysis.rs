@@ -99,6 +99,8 @@ pub(crate) struct Analysis {
     work: usize,
     /// How many graphs are around the current one.
     nested: usize,
+    /// True in the graphs of an operator that generates word after word.
+    is_generating: bool,
     /// Why the model cannot be made safe.
     pub(super) problem: Option<String>,
 }
@@ -146,9 +148,12 @@ impl Analysis {
             let mut inner = Vec::new();
             for (at, attribute) in node.attribute.iter().enumerate() {
                 if let Some(subgraph) = &attribute.g {
+                    let is_generating = self.is_generating;
+                    self.is_generating |= buffers::generates(node);
                     self.nested += 1;
                     let subgraph = self.graph(subgraph, &values);
                     self.nested -= 1;
+                    self.is_generating = is_generating;
                     inner.push(subgraph.outputs.clone());
                     found.subgraphs.insert((index, at), subgraph);
                 }

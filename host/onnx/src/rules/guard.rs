@@ -161,7 +161,12 @@ pub(super) fn sizes(
         _ => (LARGEST_COUNT, "a tensor"),
     };
     let (text, checked) = (format!("{CHECK}{what} is too large at node `{}`", title(node)), site.name("checked"));
+    let before = site.constants.len();
     made.extend(check(&total, largest, text, &nodes[position].input[index].clone(), &checked, site));
+    // The first constant of a check is its limit.
+    if largest == LARGEST_COUNT {
+        site.size_limits.extend(site.constants.get(before).and_then(|limit| limit.name.clone()));
+    }
     nodes[position].input[index] = checked;
     nodes.splice(position..position, made);
     nodes
@@ -180,9 +185,6 @@ pub(super) fn check(
     let (fits, exceeds, too_large, zero) =
         (site.name("fits"), site.name("exceeds"), site.name("too_large"), site.name("zero"));
     let (limit, list, typed) = (site.scalar(DataType::FLOAT, largest), site.ints(&[0]), site.name("typed"));
-    if largest == LARGEST_COUNT {
-        site.size_limits.insert(limit.clone());
-    }
     let mut gather = new("Gather", &[&list, &too_large], &zero).with_int("axis", 0);
     let is_check = text.starts_with(CHECK);
     gather.name = Some(if is_check { format!("{text}{NUMBERED}{}", site.created) } else { text });

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{self, BufRead, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use plimsoll_runtime::nn::{Device, ModelSource};
+use plimsoll_runtime::nn::{Device, LoadedModel, ModelSource};
 use plimsoll_runtime::scheduling::Scheduling;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, getppid, getrlimit, nice, set_dumpable_behavior,
@@ -49,32 +50,36 @@ pub fn answer() -> io::Result<()> {
         device: Device::Cpu,
         options: request.wanted.options(),
     };
-    let loaded = request.wanted.backend.open(&request.settings, &request.folder()).map_err(FileStoreError::from);
-    let loaded = loaded.and_then(|backend| {
-        let load = ModelLoad {
-            digest: String::new(),
-            backend: backend.into(),
-            permits: Arc::new(Semaphore::new(1)),
-            file_bytes: 0,
-            batches: batches(&request.wanted, &source, &Metrics::new(Buckets::Fine, false).batches()),
-            source,
-            scheduling: Scheduling::default(),
-            wanted: request.wanted,
-        };
-        load.load_here()
-    });
-    // The first run of the model is not the server's.
-    if let Ok(model) = &loaded {
-        model.try_run();
-    }
+    let loaded = catch_unwind(AssertUnwindSafe(|| load(&request, source)));
     let answer = match &loaded {
-        Ok(_) => Answer::Loaded { peak: peak_memory() },
-        Err(error) => Answer::Refused(error.to_string()),
+        Ok(Ok(_)) => Answer::Loaded { peak: peak_memory() },
+        Ok(Err(error)) => Answer::Refused(error.to_string()),
+        Err(_) => {
+            let file = request.path();
+            Answer::Refused(format!("{}: the library panics when it loads this model; export it again", file.display()))
+        }
     };
     // Before the model is dropped, which a library may not survive. It may have written to the same stream.
     let line = format!("\n{}\n", serde_json::to_string(&answer)?);
     let mut output = io::stdout();
     output.write_all(line.as_bytes()).and_then(|()| output.flush())
+}
+
+/// Loads the model as the server does, and runs it once: its first run is not the server's.
+fn load(request: &Request, source: ModelSource) -> Result<LoadedModel, FileStoreError> {
+    let load = ModelLoad {
+        digest: String::new(),
+        backend: request.wanted.backend.open(&request.settings, &request.folder())?.into(),
+        permits: Arc::new(Semaphore::new(1)),
+        file_bytes: 0,
+        batches: batches(&request.wanted, &source, &Metrics::new(Buckets::Fine, false).batches()),
+        source,
+        scheduling: Scheduling::default(),
+        wanted: request.wanted.clone(),
+    };
+    let model = load.load_here()?;
+    model.try_run();
+    Ok(model)
 }
 
 /// Sets what this process may take, and that it ends with the server.

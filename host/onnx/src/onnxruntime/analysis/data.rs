@@ -20,13 +20,13 @@ impl Analysis {
         self.time_depends_on_values |= match operator {
             "Loop" => true,
             // One branch of an `If` can take longer than the other, and the others can find up to all elements.
-            "ConstantOfShape" | "If" | "NonZero" | "Compress" | "Unique" => takes_data(0),
+            "ConstantOfShape" | "If" | "NonZero" | "Unique" => takes_data(0),
             "BlackmanWindow" | "HammingWindow" | "HannWindow" | "ImageDecoder" | "StringSplit" => takes_data(0),
-            "Range" | "NonMaxSuppression" => (0..3).any(takes_data),
-            "AffineGrid" | "CenterCropPad" | "DFT" | "Expand" | "OneHot" | "Pad" | "RoiAlign" | "MaxRoiPool"
-            | "Tile" | "TopK" | "Upsample" => takes_data(1),
-            "Col2Im" | "STFT" => (1..4).any(takes_data),
-            "MelWeightMatrix" => (0..3).any(takes_data),
+            "Compress" | "MaxUnpool" | "MelWeightMatrix" | "NonMaxSuppression" | "Range" => (0..3).any(takes_data),
+            "AffineGrid" | "CenterCropPad" | "DFT" | "Expand" | "MaxRoiPool" | "OneHot" | "Pad" | "RoiAlign"
+            | "Split" | "SplitToSequence" | "Tile" | "TopK" | "Upsample" => takes_data(1),
+            "Col2Im" | "Slice" | "STFT" => (1..5).any(takes_data),
+            "GRU" | "LSTM" | "RNN" => takes_data(4),
             // Of onnxruntime's own: they compute word after word.
             "BeamSearch" | "GreedySearch" | "Sampling" | "WhisperBeamSearch" => true,
             "Resize" => (1..4).any(takes_data),

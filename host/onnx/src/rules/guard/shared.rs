@@ -7,12 +7,15 @@ use rten_onnx::onnx::{DataType, GraphProto};
 
 use crate::tensor;
 
+/// No limit is lowered below this. It is not known which of very many tensors are needed at the same time; usually it is a few.
+const LEAST: u64 = 1 << 25;
+
 /// Lowers the limits of sizes, the constants with these names, if there are so many that tensors which each fit would exceed the
 /// limit of all together.
 pub(crate) fn share_size_limits(graph: &mut GraphProto, limits: &HashSet<String>) {
     let count = count(graph, limits);
     if count.saturating_mul(crate::LARGEST_VALUE) > crate::LARGEST_TOTAL {
-        lower(graph, limits, (crate::LARGEST_TOTAL / count) as f32);
+        lower(graph, limits, (crate::LARGEST_TOTAL / count).max(LEAST) as f32);
     }
 }
 
